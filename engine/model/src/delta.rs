@@ -1,0 +1,242 @@
+//! Membership deltas: who entered and who left which segment in one epoch.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{profile::ProfileId, time::Timestamp};
+
+/// The most values of one identifier that a delta lists; the rest is counted.
+pub const MAX_LISTED_VALUES: usize = 100;
+
+/// What happened to a membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    /// The profile is a member from this epoch on.
+    Entered,
+    /// The profile is no member any more.
+    Exited,
+}
+
+impl Change {
+    /// `"entered"` or `"exited"`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Entered => "entered",
+            Self::Exited => "exited",
+        }
+    }
+}
+
+/// The net membership changes of one epoch, sorted by (segment, profile, change).
+///
+/// Texts of all deltas lie in one buffer, so a batch of 10,000 deltas is four allocations. Read it with
+/// [`iter`](Self::iter); make one with [`DeltaBatchBuilder`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeltaBatch {
+    epoch: u64,
+    now: Timestamp,
+    names: Arc<DeltaNames>,
+    rows: Vec<Row>,
+    values: Vec<ValueRow>,
+    text: String,
+}
+
+/// The names that the indices in a batch stand for; shared by all batches of an engine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeltaNames {
+    /// Names of the segments, in the order of the file.
+    pub segments: Vec<String>,
+    /// Names of the identifiers, in rank order.
+    pub identifiers: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Row {
+    segment: u32,
+    profile: ProfileId,
+    change: Change,
+    reason: (u32, u32),
+    values: (u32, u32),
+}
+
+/// One value, or, with an empty text and `more` > 0, how many values of this identifier are not listed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct ValueRow {
+    identifier: u16,
+    more: u32,
+    text: (u32, u32),
+}
+
+/// One delta of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Delta<'a> {
+    batch: &'a DeltaBatch,
+    row: &'a Row,
+}
+
+impl DeltaBatch {
+    /// The epoch whose changes these are.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The epoch's `now`.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The names behind the indices.
+    pub fn names(&self) -> &Arc<DeltaNames> {
+        &self.names
+    }
+
+    /// How many deltas there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether the epoch changed no membership.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The deltas in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Delta<'_>> {
+        self.rows.iter().map(|row| Delta { batch: self, row })
+    }
+
+    /// About how many bytes of memory the batch holds.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.rows.capacity() * size_of::<Row>()
+            + self.values.capacity() * size_of::<ValueRow>()
+            + self.text.capacity()
+    }
+
+    fn slice(&self, (start, end): (u32, u32)) -> &str {
+        &self.text[start as usize..end as usize]
+    }
+}
+
+impl<'a> Delta<'a> {
+    /// Index of the segment.
+    pub fn segment_index(&self) -> usize {
+        self.row.segment as usize
+    }
+
+    /// Name of the segment.
+    pub fn segment(&self) -> &'a str {
+        &self.batch.names.segments[self.row.segment as usize]
+    }
+
+    /// The profile's id.
+    pub fn profile(&self) -> ProfileId {
+        self.row.profile
+    }
+
+    /// Whether it entered or exited.
+    pub fn change(&self) -> Change {
+        self.row.change
+    }
+
+    /// Why, for people: `orders 2 -> 3`. The wording may change between versions.
+    pub fn reason(&self) -> &'a str {
+        self.batch.slice(self.row.reason)
+    }
+
+    /// The profile's identifiers as (index of the identifier, value), sorted, at most [`MAX_LISTED_VALUES`] each.
+    pub fn identifiers(&self) -> impl Iterator<Item = (usize, &'a str)> + use<'a> {
+        let batch = self.batch;
+        self.value_rows()
+            .filter(|value| value.more == 0)
+            .map(move |value| (value.identifier as usize, batch.slice(value.text)))
+    }
+
+    /// How many values are not listed, as (index of the identifier, count).
+    pub fn more(&self) -> impl Iterator<Item = (usize, u32)> + use<'a> {
+        self.value_rows().filter(|value| value.more > 0).map(|value| (value.identifier as usize, value.more))
+    }
+
+    fn value_rows(&self) -> impl Iterator<Item = &'a ValueRow> + use<'a> {
+        self.batch.values[self.row.values.0 as usize..self.row.values.1 as usize].iter()
+    }
+}
+
+/// Puts a [`DeltaBatch`] together.
+#[derive(Debug)]
+pub struct DeltaBatchBuilder {
+    batch: DeltaBatch,
+}
+
+impl DeltaBatchBuilder {
+    /// Starts an empty batch.
+    pub fn new(epoch: u64, now: Timestamp, names: Arc<DeltaNames>) -> Self {
+        let (rows, values, text) = (Vec::new(), Vec::new(), String::new());
+        Self { batch: DeltaBatch { epoch, now, names, rows, values, text } }
+    }
+
+    /// Adds a delta whose reason and identifiers follow with [`reason`](Self::reason) and
+    /// [`identifier`](Self::identifier).
+    pub fn delta(&mut self, segment: usize, profile: ProfileId, change: Change) {
+        let batch = &mut self.batch;
+        let text = batch.text.len() as u32;
+        let values = batch.values.len() as u32;
+        batch.rows.push(Row {
+            segment: segment as u32,
+            profile,
+            change,
+            reason: (text, text),
+            values: (values, values),
+        });
+    }
+
+    /// Appends to the reason of the last delta. Call it before [`identifier`](Self::identifier).
+    pub fn reason(&mut self, text: &str) {
+        self.batch.text.push_str(text);
+        let end = self.batch.text.len() as u32;
+        if let Some(row) = self.batch.rows.last_mut() {
+            row.reason.1 = end;
+        }
+    }
+
+    /// Adds a value to the last delta; values come sorted by (identifier, value), at most [`MAX_LISTED_VALUES`]
+    /// of one identifier.
+    pub fn identifier(&mut self, identifier: usize, value: &str) {
+        let start = self.batch.text.len() as u32;
+        self.batch.text.push_str(value);
+        let text = (start, self.batch.text.len() as u32);
+        self.value_row(ValueRow { identifier: identifier as u16, more: 0, text });
+    }
+
+    /// Gives the last delta the identifiers of the delta before it, which costs nothing.
+    pub fn same_identifiers(&mut self) {
+        if let [.., before, last] = self.batch.rows.as_mut_slice() {
+            last.values = before.values;
+        }
+    }
+
+    /// Says that `count` further values of an identifier are not listed.
+    pub fn more(&mut self, identifier: usize, count: u32) {
+        self.value_row(ValueRow { identifier: identifier as u16, more: count, text: (0, 0) });
+    }
+
+    /// The batch, sorted by (segment name, profile, change).
+    pub fn finish(mut self) -> DeltaBatch {
+        let names = Arc::clone(&self.batch.names);
+        self.batch.rows.sort_unstable_by(|a, b| {
+            let name = |row: &Row| names.segments[row.segment as usize].as_bytes();
+            (name(a), a.profile, a.change).cmp(&(name(b), b.profile, b.change))
+        });
+        self.batch
+    }
+
+    fn value_row(&mut self, value: ValueRow) {
+        self.batch.values.push(value);
+        let end = self.batch.values.len() as u32;
+        if let Some(row) = self.batch.rows.last_mut() {
+            row.values.1 = end;
+        }
+    }
+}
