@@ -3,17 +3,19 @@
 //! [`parse_segment`] and [`parse_condition`] turn text into a resolved [`Predicate`]; [`Predicate`] is plain data
 //! whose names are already indices into the pipeline's lists.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, fmt};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{event::Path, value::Value};
 
+mod display;
+mod error;
 mod lexer;
 mod parser;
 mod resolve;
 
-pub use parser::ParseError;
+pub use error::{ParseError, ParseErrorKind};
 pub use resolve::{Names, parse_condition, parse_segment};
 
 /// A question with the answer yes or no. A comparison with null or across types is no, also `!=`.
@@ -36,6 +38,14 @@ pub enum Predicate {
     IdentifierIs(usize, String),
     /// `in_segment(name)`: the profile is in the segment with this index.
     InSegment(usize),
+}
+
+impl Predicate {
+    /// Its canonical text, with the names that it was resolved with. What [`parse_segment`] or [`parse_condition`]
+    /// made is read back from it as the same predicate.
+    pub fn display<'a>(&'a self, names: &'a Names<'a>) -> impl fmt::Display + 'a {
+        display::Displayed { predicate: self, names }
+    }
 }
 
 /// A comparison operator.

@@ -1,7 +1,8 @@
 //! Tidewater's vocabulary: plain data that every other crate speaks, without IO, async or dataflow.
 //!
 //! Modules in the order data flows: [`event`], [`identifier`], [`traits`], [`segment`], [`delta`], with
-//! the value types ([`time`], [`decimal`], [`value`]) and the segment language ([`expr`]) beside them.
+//! the value types ([`time`], [`decimal`], [`value`]) and the segment language ([`expr`]) beside them;
+//! [`suggest`] finds the nearest name for a typo.
 
 pub mod decimal;
 pub mod delta;
@@ -12,6 +13,7 @@ pub mod identifier;
 pub mod pipeline;
 pub mod profile;
 pub mod segment;
+pub mod suggest;
 pub mod time;
 pub mod traits;
 pub mod value;
@@ -24,6 +26,6 @@ pub use identifier::{BlockRule, IdentifierSpec, Normalize};
 pub use pipeline::{ClockKind, Dedup, PipelineSpec};
 pub use profile::{Profile, ProfileId};
 pub use segment::SegmentSpec;
-pub use time::{Millis, Timestamp};
+pub use time::{Millis, TimeError, Timestamp};
 pub use traits::{Aggregate, EventFilter, TraitSpec, Window};
 pub use value::{Scalar, Value};

@@ -1,6 +1,6 @@
 //! Values of events and traits.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +53,50 @@ impl Value {
             _ => None,
         }
     }
+}
+
+/// As people read it: strings in double quotes, times as RFC 3339, spans as `30d`, nothing as `null`.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Bool(value) => fmt::Display::fmt(value, f),
+            Self::Number(value) => fmt::Display::fmt(value, f),
+            Self::String(value) => write_quoted(f, value, '"'),
+            Self::Time(value) => fmt::Display::fmt(value, f),
+            Self::Span(value) => fmt::Display::fmt(value, f),
+        }
+    }
+}
+
+/// As people read it; see [`Value`].
+impl fmt::Display for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(value) => fmt::Display::fmt(value, f),
+            Self::Number(value) => fmt::Display::fmt(value, f),
+            Self::String(value) => write_quoted(f, value, '"'),
+        }
+    }
+}
+
+/// Writes `text` between two `quote`s so that the segment language reads it back.
+pub(crate) fn write_quoted(f: &mut fmt::Formatter<'_>, text: &str, quote: char) -> fmt::Result {
+    use fmt::Write;
+
+    f.write_char(quote)?;
+    for character in text.chars() {
+        match character {
+            '\n' => f.write_str("\\n")?,
+            '\r' => f.write_str("\\r")?,
+            '\t' => f.write_str("\\t")?,
+            '\\' => f.write_str("\\\\")?,
+            _ if character == quote => write!(f, "\\{quote}")?,
+            _ if character.is_control() => write!(f, "\\u{{{:x}}}", character as u32)?,
+            _ => f.write_char(character)?,
+        }
+    }
+    f.write_char(quote)
 }
 
 impl From<Scalar> for Value {
