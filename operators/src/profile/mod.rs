@@ -1,0 +1,3 @@
+//! Profiles: trait values rolled up per cluster.
+
+pub(crate) mod layout;
