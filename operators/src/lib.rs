@@ -3,6 +3,7 @@
 //! No files, no clocks, no async: time and events come in by argument. Modules in the order data flows:
 //! [`ingest`], `identity`, `profile`, `segment`, `activation`; [`plan`] is the pipeline compiled for all of them.
 
+pub mod dataflow;
 pub mod ingest;
 pub mod plan;
 
