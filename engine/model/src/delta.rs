@@ -121,6 +121,11 @@ impl DeltaBatch {
 }
 
 impl<'a> Delta<'a> {
+    /// The names behind the indices.
+    pub fn names(&self) -> &'a DeltaNames {
+        &self.batch.names
+    }
+
     /// Index of the segment.
     pub fn segment_index(&self) -> usize {
         self.row.segment as usize
