@@ -54,14 +54,14 @@ impl Decimal {
 
     /// The product, rounded half to even to 9 fractional digits; `None` if it is larger than [`MAX`](Self::MAX) in
     /// size.
-    pub fn mul(self, other: Self) -> Option<Self> {
+    pub fn checked_mul(self, other: Self) -> Option<Self> {
         // A product of units that overflows 1.7 * 10^38 is far beyond the largest result, 10^27 * 10^9.
         Self::in_range(div_half_even(self.0.checked_mul(other.0)?, UNITS_PER_ONE)?)
     }
 
     /// The quotient, rounded half to even to 9 fractional digits; `None` when dividing by zero or if it is larger
     /// than [`MAX`](Self::MAX) in size.
-    pub fn div(self, other: Self) -> Option<Self> {
+    pub fn checked_div(self, other: Self) -> Option<Self> {
         match self.0.checked_mul(UNITS_PER_ONE) {
             Some(scaled) => Self::in_range(div_half_even(scaled, other.0)?),
             None => self.div_long(other),

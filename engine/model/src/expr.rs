@@ -9,14 +9,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::{event::Path, value::Value};
 
+mod arithmetic;
 mod display;
 mod error;
 mod lexer;
+mod names;
 mod parser;
 mod resolve;
+mod tree;
+mod types;
 
 pub use error::{ParseError, ParseErrorKind};
-pub use resolve::{Names, parse_condition, parse_segment};
+pub use names::Names;
+pub use resolve::{parse_condition, parse_segment};
 
 /// A question with the answer yes or no. A comparison with null or across types is no, also `!=`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,10 +84,24 @@ impl Comparison {
     }
 }
 
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Equal => "==",
+            Self::NotEqual => "!=",
+            Self::Less => "<",
+            Self::LessOrEqual => "<=",
+            Self::Greater => ">",
+            Self::GreaterOrEqual => ">=",
+        })
+    }
+}
+
 /// Something with a value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Term {
-    /// A literal: `12.5`, `"text"`, `true`, `30d`, or a time written as an RFC 3339 string after `time`.
+    /// A literal: `12.5`, `"text"`, `true`, `30d`, or a time, which is written as an RFC 3339 string next to something
+    /// that is always a time.
     Literal(Value),
     /// The trait with this index.
     Trait(usize),
@@ -110,6 +129,20 @@ pub enum Arithmetic {
 impl Arithmetic {
     /// Applies the operator; the one definition of arithmetic that the batch evaluator uses.
     pub fn apply(self, left: &Value, right: &Value) -> Value {
-        resolve::arithmetic(self, left, right)
+        arithmetic::apply(self, left, right)
     }
 }
+
+impl fmt::Display for Arithmetic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Add => "+",
+            Self::Subtract => "-",
+            Self::Multiply => "*",
+            Self::Divide => "/",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -80,10 +80,12 @@ impl Window {
     /// The resolution that a window of `length` has when the pipeline names none: 1 s up to 1 h, 1 m up to 2 d,
     /// 1 h above.
     pub fn default_resolution(length: Millis) -> Millis {
-        match length.0 {
-            ..=3_600_000 => Millis(1_000),
-            ..=172_800_000 => Millis(60_000),
-            _ => Millis(3_600_000),
+        if length <= Millis::HOUR {
+            Millis::SECOND
+        } else if length.0 <= 2 * Millis::DAY.0 {
+            Millis::MINUTE
+        } else {
+            Millis::HOUR
         }
     }
 }
