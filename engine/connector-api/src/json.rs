@@ -108,46 +108,9 @@ pub fn write_u64(out: &mut Vec<u8>, mut number: u64) {
     out.extend_from_slice(&digits[start..]);
 }
 
-/// Appends a time as RFC 3339 in UTC with milliseconds, without quotes. Times outside of the years 0 to 9999, which
-/// the format can't say, are written as the nearest it can.
+/// Appends a time as RFC 3339 in UTC with milliseconds, without quotes.
 pub fn write_time(out: &mut Vec<u8>, time: Timestamp) {
-    const FIRST: i64 = -62_167_219_200_000; // 0000-01-01T00:00:00.000Z
-    const LAST: i64 = 253_402_300_799_999; // 9999-12-31T23:59:59.999Z
-    const DAY: i64 = 86_400_000;
-    let millis = time.0.clamp(FIRST, LAST);
-    let (year, month, day) = civil(millis.div_euclid(DAY));
-    let of_day = millis.rem_euclid(DAY) as u32;
-    let (seconds, fraction) = (of_day / 1000, of_day % 1000);
-    let mut text = *b"0000-00-00T00:00:00.000Z";
-    two_digits(&mut text[0..2], year / 100);
-    two_digits(&mut text[2..4], year % 100);
-    two_digits(&mut text[5..7], month);
-    two_digits(&mut text[8..10], day);
-    two_digits(&mut text[11..13], seconds / 3600);
-    two_digits(&mut text[14..16], seconds / 60 % 60);
-    two_digits(&mut text[17..19], seconds % 60);
-    text[20] = b'0' + (fraction / 100) as u8;
-    two_digits(&mut text[21..23], fraction % 100);
-    out.extend_from_slice(&text);
-}
-
-fn two_digits(at: &mut [u8], number: u32) {
-    at[0] = b'0' + (number / 10) as u8;
-    at[1] = b'0' + (number % 10) as u8;
-}
-
-/// Year, month and day of a day counted from 1970, by counting in years that start in March so that the leap day
-/// comes last.
-fn civil(days: i64) -> (u32, u32, u32) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (month, next_year) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    ((era * 400 + year_of_era + next_year) as u32, month as u32, day as u32)
+    out.extend_from_slice(&time.write_rfc3339());
 }
 
 #[cfg(test)]

@@ -20,11 +20,11 @@ impl From<Vec<u8>> for Position {
     }
 }
 
-/// What the engine recorded with a sink's last acknowledgement.
+/// What the engine recorded last of a sink: when it was first opened, then with each acknowledgement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acknowledged {
-    /// The last epoch whose deltas the sink has; deliveries go on behind it.
+    /// The last epoch whose deltas the sink has, 0 for none yet; deliveries go on behind it.
     pub epoch: u64,
-    /// What [`deliver`](crate::Sink::deliver) returned for it.
+    /// What [`deliver`](crate::Sink::deliver) returned for it, or [`open`](crate::Sink::open).
     pub position: Position,
 }

@@ -11,6 +11,8 @@ use crate::{Acknowledged, BoxFuture, DeliveryError, Position, SinkCapabilities};
 /// The rules, each checked by the conformance suite:
 /// - The engine calls [`open`](Self::open) once, then [`deliver`](Self::deliver) with consecutive epochs, in order,
 ///   one call at a time. Epochs without deltas may be left out.
+/// - What `open` returns is where the destination stands; the engine stores it, with the epoch acknowledged so far (0
+///   if none), before it delivers. So a crash before the first acknowledgement is told from a first start.
 /// - `Ok` acknowledges everything through the last batch; the engine stores the position and never delivers those
 ///   epochs again to a sink opened with it.
 /// - After an error, or a crash before the acknowledgement was stored, the same batches come again. The sink makes
@@ -23,7 +25,8 @@ pub trait Sink: Send + 'static {
     }
 
     /// Gets ready, once, before the first delivery; `acknowledged` is what the engine recorded last. `None`: the
-    /// engine has never delivered anything here.
+    /// engine has never opened this sink. Returns where the destination stands now, to be recorded before the first
+    /// delivery.
     ///
     /// # Errors
     /// [`DeliveryError::Refused`] if the destination is not in the state that was acknowledged; the others to be
@@ -31,7 +34,7 @@ pub trait Sink: Send + 'static {
     fn open(
         &mut self,
         acknowledged: Option<&Acknowledged>,
-    ) -> impl Future<Output = Result<(), DeliveryError>> + Send;
+    ) -> impl Future<Output = Result<Position, DeliveryError>> + Send;
 
     /// Delivers the deltas of consecutive epochs, all of them or, with an error, possibly some.
     ///
@@ -63,7 +66,7 @@ impl Sink for BoxSink {
         self.0.erased_capabilities()
     }
 
-    async fn open(&mut self, acknowledged: Option<&Acknowledged>) -> Result<(), DeliveryError> {
+    async fn open(&mut self, acknowledged: Option<&Acknowledged>) -> Result<Position, DeliveryError> {
         self.0.erased_open(acknowledged).await
     }
 
@@ -88,7 +91,7 @@ trait ErasedSink: Send {
     fn erased_open<'a>(
         &'a mut self,
         acknowledged: Option<&'a Acknowledged>,
-    ) -> BoxFuture<'a, Result<(), DeliveryError>>;
+    ) -> BoxFuture<'a, Result<Position, DeliveryError>>;
     fn erased_deliver<'a>(
         &'a mut self,
         batches: &'a [Arc<DeltaBatch>],
@@ -104,7 +107,7 @@ impl<S: Sink> ErasedSink for S {
     fn erased_open<'a>(
         &'a mut self,
         acknowledged: Option<&'a Acknowledged>,
-    ) -> BoxFuture<'a, Result<(), DeliveryError>> {
+    ) -> BoxFuture<'a, Result<Position, DeliveryError>> {
         Box::pin(self.open(acknowledged))
     }
 
