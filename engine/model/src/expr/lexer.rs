@@ -226,9 +226,11 @@ impl Lexer<'_> {
         let duration = Millis::parse(text).filter(|span| span.0 <= MAX_SPAN_MS);
         if duration.is_none() {
             let span = (self.at, self.at + text.len());
-            let message = match Millis::parse(text) {
-                Some(_) => format!("`{text}` is too long a duration"),
-                None => format!(
+            let is_unit = Millis::parse(&format!("1{}", &text[number..])).is_some();
+            let is_whole = text[..number].bytes().all(|byte| byte.is_ascii_digit());
+            let message = match is_unit && is_whole {
+                true => format!("`{text}` is too long a duration"),
+                false => format!(
                     "`{text}` is no duration: write a whole number and ms, s, m, h, d or w, such as `30d`"
                 ),
             };

@@ -6,7 +6,7 @@ use crate::{
     suggest::nearest,
 };
 
-/// The names that a segment may use; the indices of a [`Predicate`] point into these lists.
+/// The names that a segment may use; the indices of a [`Predicate`](crate::expr::Predicate) point into these lists.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Names<'a> {
     /// Identifiers, in rank order.
@@ -75,13 +75,13 @@ impl Resolver<'_> {
             return meaning;
         }
         let keywords: &[&str] = if is_expression { &["now", "true", "false"] } else { &[] };
-        let values = names.identifiers.iter().chain(names.traits).map(|name| written(name));
-        let values: Vec<String> = values.chain(keywords.iter().map(|word| (*word).to_owned())).collect();
-        let suggestion =
-            nearest(&name.text, values.iter().map(String::as_str)).map(str::to_owned).or_else(|| {
-                let segment = nearest(&name.text, names.segments.iter().map(String::as_str))?;
-                Some(format!("in_segment({})", written(segment)))
-            });
+        let values = || names.identifiers.iter().chain(names.traits).map(String::as_str);
+        let suggestion = match nearest(&name.text, values().chain(keywords.iter().copied())) {
+            Some(near) if values().any(|value| value == near) => Some(written(near)),
+            Some(keyword) => Some(keyword.to_owned()),
+            None => nearest(&name.text, names.segments.iter().map(String::as_str))
+                .map(|segment| format!("in_segment({})", written(segment))),
+        };
         let message = format!("no trait or identifier is named `{}`", name.text);
         self.error(ParseErrorKind::UnknownName, name.span, message, suggestion)
     }

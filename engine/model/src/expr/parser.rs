@@ -262,6 +262,7 @@ impl Parser<'_> {
                 Node::Name(Name { text, bare, span: self.here() })
             }
             Some(Token::Open) => return self.parenthesized(),
+            None if self.tokens.is_empty() => return Err(self.expected("a predicate such as `orders > 0`")),
             _ => return Err(self.expected("a value")),
         };
         self.at += 1;

@@ -41,7 +41,7 @@ fn resolve(text: &str, names: Option<&Names<'_>>) -> Result<Predicate, Vec<Parse
     let predicate = tree.and_then(|tree| resolver.predicate(&tree));
     let mut errors = resolver.errors;
     errors.sort_by_key(|error| (error.start, error.end));
-    errors.dedup_by_key(|error| (error.start, error.end, error.kind));
+    errors.dedup_by_key(|error| (error.start, error.end));
     match predicate {
         Some(predicate) if errors.is_empty() => Ok(predicate),
         _ => Err(errors),
@@ -73,7 +73,7 @@ impl Resolver<'_> {
             Node::Bool(true) => Some(Predicate::And(Vec::new())),
             Node::Bool(false) => Some(Predicate::Or(Vec::new())),
             Node::Compare(comparison, left, right) => self.compare(expr, *comparison, left, right),
-            Node::Has(name) => self.has(name),
+            Node::Has(name) => self.has(expr, name),
             Node::InSegment(name) => self.in_segment(name),
             Node::Name(name) => self.name_alone(name),
             Node::Broken(names) => {
@@ -88,9 +88,8 @@ impl Resolver<'_> {
             | Node::Duration(_)
             | Node::Text(_) => {
                 self.term(expr)?;
-                let source = self.source(expr);
                 let message =
-                    format!("`{source}` is a value, not a predicate: compare it, as in `{source} > 0`");
+                    format!("`{}` is a value, not a predicate: write a comparison", self.source(expr));
                 self.misuse(expr.span, message)
             }
         }
@@ -125,12 +124,10 @@ impl Resolver<'_> {
             let (a, b) = (self.source(left), self.source(right));
             let message =
                 format!("never true: `{a}` is {} and `{b}` is {}", left_typed.types, right_typed.types);
-            let suggestion = epoch_hint(&left_typed, right).or_else(|| epoch_hint(&right_typed, left));
-            self.misuse::<()>(whole.span, message);
-            if let (Some(error), Some(suggestion)) = (self.errors.last_mut(), suggestion) {
-                error.suggestion = Some(suggestion);
-            }
-            return None;
+            let suggestion = epoch_hint(&left_typed, right)
+                .map(|time| format!("{a} {operator} {time}"))
+                .or_else(|| Some(format!("{} {operator} {b}", epoch_hint(&right_typed, left)?)));
+            return self.error(ParseErrorKind::Misuse, whole.span, message, suggestion);
         }
         Some(Predicate::Compare(operator, left_typed.term, right_typed.term))
     }
@@ -175,13 +172,13 @@ impl Resolver<'_> {
         }
     }
 
-    fn has(&mut self, name: &Name) -> Option<Predicate> {
+    fn has(&mut self, whole: &Expr, name: &Name) -> Option<Predicate> {
         match self.known(name, false)? {
             Meaning::Identifier(index) => Some(Predicate::HasIdentifier(index)),
             Meaning::Trait(index) => Some(Predicate::HasValue(Term::Trait(index))),
             Meaning::Field(path) => Some(Predicate::HasValue(Term::Field(path))),
             Meaning::Now => self.misuse(name.span, "`now` always has a value"),
-            Meaning::Segment => self.not_a_value(name),
+            Meaning::Segment => self.not_a_value(name, whole.span),
         }
     }
 
@@ -218,7 +215,7 @@ impl Resolver<'_> {
         let names = self.names;
         let is_time = |index: usize| names.is_some_and(|names| names.is_time(index));
         let hint = match self.known(name, true)? {
-            Meaning::Segment => return self.not_a_value(name),
+            Meaning::Segment => return self.not_a_value(name, name.span),
             Meaning::Identifier(_) => format!("write `has({source})` or `{source} == \"…\"`"),
             Meaning::Trait(index) if is_time(index) => {
                 format!("write a comparison such as `now - {source} < 30d` or `has({source})`")
@@ -267,7 +264,7 @@ impl Resolver<'_> {
             }
             Meaning::Field(path) => Some(Typed { term: Term::Field(path), types: Types::SCALAR }),
             Meaning::Identifier(_) => self.misuse(name.span, IDENTIFIER_RULE),
-            Meaning::Segment => self.not_a_value(name),
+            Meaning::Segment => self.not_a_value(name, name.span),
         }
     }
 
@@ -333,10 +330,11 @@ impl Resolver<'_> {
         self.error(ParseErrorKind::Misuse, expr.span, message, suggestion)
     }
 
-    fn not_a_value<T>(&mut self, name: &Name) -> Option<T> {
+    /// Reports a segment that stands where a trait or identifier could, or in `has()`.
+    fn not_a_value<T>(&mut self, name: &Name, span: Span) -> Option<T> {
         let source = &self.text[name.span.0..name.span.1];
         let message = format!("`{}` is a segment", name.text);
-        self.error(ParseErrorKind::Misuse, name.span, message, Some(format!("in_segment({source})")))
+        self.error(ParseErrorKind::Misuse, span, message, Some(format!("in_segment({source})")))
     }
 
     fn source(&self, expr: &Expr) -> &str {
