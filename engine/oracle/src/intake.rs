@@ -63,6 +63,8 @@ enum MessageKey {
 /// An event's top-level members as written, apart from those that change when it is sent again.
 type Content = BTreeMap<String, String>;
 
+type Message = (MessageKey, Content);
+
 /// Members that say how an event travelled, not what happened.
 const NOT_CONTENT: [&str; 3] = ["sentAt", "receivedAt", "_metadata"];
 
@@ -182,12 +184,7 @@ impl Oracle {
     }
 
     /// The event's time, and what makes it the same message as another, if anything does.
-    #[allow(clippy::type_complexity, reason = "a key and its content, named by the caller")]
-    fn read(
-        &self,
-        bytes: &[u8],
-        wall: Timestamp,
-    ) -> Result<(Timestamp, Option<(MessageKey, Content)>), RejectReason> {
+    fn read(&self, bytes: &[u8], wall: Timestamp) -> Result<(Timestamp, Option<Message>), RejectReason> {
         let event = Object::parse(bytes).ok_or(RejectReason::BadJson)?;
         let read = ReadEvent::new(&self.spec, &self.rules, &event, wall)?;
         check_future(&self.spec, read.time, wall)?;

@@ -5,6 +5,29 @@
 //! [`Oracle`] adds what happens before the log (quarantine, duplicates, epochs) for tests that drive an engine and
 //! the contract side by side; [`check_event`] is acceptance of a single event, duplicates aside.
 //!
+//! ```
+//! use tidewater_model::{
+//!     Aggregate, EventFilter, HashKey, IdentifierSpec, Normalize, Path, PipelineSpec, Timestamp, TraitSpec,
+//! };
+//! use tidewater_oracle::{Event, evaluate};
+//!
+//! let from = Path::parse("userId").into_iter().collect();
+//! let user = IdentifierSpec { name: "user_id".into(), from, normalize: Normalize::None, block: Vec::new() };
+//! let events = TraitSpec {
+//!     name: "events".into(),
+//!     aggregate: Aggregate::Count,
+//!     events: EventFilter::Any,
+//!     condition: None,
+//!     window: None,
+//! };
+//! let spec = PipelineSpec { identifiers: vec![user], traits: vec![events], ..PipelineSpec::default() };
+//!
+//! let now = Timestamp(1_700_000_000_000);
+//! let event = Event { place: 0, accepted_at: now, bytes: br#"{"type":"track","userId":"u42"}"# };
+//! let outcome = evaluate(&spec, HashKey::FIXED, &[event], now);
+//! assert_eq!(outcome.profiles[0].identifiers[0], ["u42"]);
+//! ```
+//!
 //! # Where the contract leaves something open
 //! These are decisions; the operators decide the same.
 //!
