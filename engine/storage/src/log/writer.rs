@@ -1,0 +1,238 @@
+//! Appends epochs in order and makes them durable; one file at a time, rolled by size.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tidewater_model::HashKey;
+
+use crate::error::StorageError;
+use crate::files::{Files, Mode};
+use crate::frame::{FileHeader, FrameReader, FrameWriter, Kind, MAX_PAYLOAD, create_file};
+use crate::log::entry::{self, EpochEntry, EpochHeader};
+use crate::log::recovery::{Recovered, find_end, wrong_epoch};
+use crate::log::{file_path, list_files};
+use crate::state::Claim;
+
+/// How the log is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogOptions {
+    /// A file of at least this many bytes is sealed and a new one begun.
+    pub file_bytes: u64,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self { file_bytes: 256 << 20 }
+    }
+}
+
+/// The writing end of the log; there is one at a time.
+///
+/// After [`StorageError::Poisoned`] every later call fails the same way. [`StorageError::NoSpace`] from an append
+/// leaves the log as it was, and the same epoch may be appended again.
+pub struct LogWriter {
+    files: Arc<dyn Files>,
+    directory: PathBuf,
+    key: HashKey,
+    options: LogOptions,
+    frames: FrameWriter,
+    next_epoch: u64,
+    next_place: Option<u64>,
+    durable_epoch: u64,
+    head: Vec<u8>,
+    body: Vec<u8>,
+    lengths: Vec<u32>,
+    _claim: Claim,
+}
+
+impl LogWriter {
+    pub(crate) fn open(
+        files: Arc<dyn Files>,
+        directory: PathBuf,
+        key: HashKey,
+        log_starts: u64,
+        options: LogOptions,
+        claim: Claim,
+    ) -> Result<(Self, Option<Recovered>), StorageError> {
+        let bases = list_files(&*files, &directory)?;
+        let Some(&last) = bases.last().filter(|_| bases[0] == log_starts) else {
+            let missing = file_path(&directory, log_starts);
+            return Err(StorageError::damaged(&missing, 0, "the first file of the log is missing"));
+        };
+        let path = file_path(&directory, last);
+        let reader = open_file(&*files, &path, last)?;
+        let header = *reader.header();
+        let end = find_end(reader)?;
+        let blob = files.open(&path, Mode::Write).map_err(|error| StorageError::io("open", &path, error))?;
+        let frames = FrameWriter::resume(blob, &path, header, end.synced, end.offset)?;
+        let next_place = match (end.next_place, bases.iter().rev().nth(1)) {
+            // The last file has no entry yet: the places go on from the file before.
+            (None, Some(&before)) => sealed_next_place(&*files, &directory, before, last)?,
+            (next_place, _) => next_place,
+        };
+        let writer = Self {
+            files,
+            directory,
+            key,
+            options,
+            frames,
+            next_epoch: end.next_epoch,
+            next_place,
+            durable_epoch: end.next_epoch.saturating_sub(1),
+            head: Vec::new(),
+            body: Vec::new(),
+            lengths: Vec::new(),
+            _claim: claim,
+        };
+        Ok((writer, end.cut))
+    }
+
+    /// The number the next epoch must have.
+    pub fn next_epoch(&self) -> u64 {
+        self.next_epoch
+    }
+
+    /// The place of the next event: one more than the last event's, 0 in an empty log.
+    pub fn next_place(&self) -> u64 {
+        self.next_place.unwrap_or(0)
+    }
+
+    /// The last epoch that is durable; one less than the log's first if there is none.
+    pub fn durable_epoch(&self) -> u64 {
+        self.durable_epoch
+    }
+
+    /// The path of the file now written to, and its length in bytes.
+    pub fn file(&self) -> (&Path, u64) {
+        (self.frames.path(), self.frames.len())
+    }
+
+    /// Appends an epoch; returns how many bytes the log has grown. Not durable before [`sync`](Self::sync).
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Refused`] if the epoch or its first place is out of order, or the entry larger than
+    /// [`MAX_PAYLOAD`](crate::MAX_PAYLOAD); [`StorageError::NoSpace`] and [`StorageError::Poisoned`] as said above.
+    pub fn append(&mut self, entry: &EpochEntry) -> Result<u64, StorageError> {
+        if entry.events.bytes().len() > MAX_PAYLOAD {
+            return Err(too_large(entry.header.epoch));
+        }
+        let mut start = 0;
+        self.lengths.clear();
+        self.lengths.extend(entry.events.ends().iter().map(|&end| {
+            let len = (end - start) as u32;
+            start = end;
+            len
+        }));
+        self.write(&entry.header, Some(entry.events.bytes()))
+    }
+
+    /// Appends an epoch whose events lie anywhere: they are copied once, and nothing is allocated for them.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append).
+    pub fn append_events<'a>(
+        &mut self,
+        header: &EpochHeader,
+        events: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<u64, StorageError> {
+        self.body.clear();
+        self.lengths.clear();
+        for event in events {
+            if self.body.len() + event.len() > MAX_PAYLOAD {
+                return Err(too_large(header.epoch));
+            }
+            self.body.extend_from_slice(event);
+            self.lengths.push(event.len() as u32);
+        }
+        self.write(header, None)
+    }
+
+    /// Makes every appended epoch durable.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Poisoned`]: acknowledge nothing of what was appended since the last success.
+    pub fn sync(&mut self) -> Result<(), StorageError> {
+        self.frames.sync()?;
+        self.durable_epoch = self.next_epoch - 1;
+        Ok(())
+    }
+
+    /// Writes the entry of `header`, `self.lengths` and `events` (`None`: those in `self.body`).
+    fn write(&mut self, header: &EpochHeader, events: Option<&[u8]>) -> Result<u64, StorageError> {
+        self.frames.usable()?;
+        if header.epoch != self.next_epoch {
+            return Err(StorageError::refused(format!(
+                "epoch {} comes next in the log, not {}",
+                self.next_epoch, header.epoch
+            )));
+        }
+        if self.next_place.is_some_and(|place| place != header.first_place) {
+            return Err(StorageError::refused(format!(
+                "place {} comes next in the log, not {}",
+                self.next_place(),
+                header.first_place
+            )));
+        }
+        self.head.clear();
+        entry::encode_head(&mut self.head, header, &self.lengths).map_err(|_| too_large(header.epoch))?;
+        if self.frames.len() >= self.options.file_bytes && header.epoch > self.frames.header().base {
+            self.roll()?;
+        }
+        let written = self.frames.append(&self.head, events.unwrap_or(&self.body))?;
+        self.next_epoch += 1;
+        self.next_place = Some(header.first_place + self.lengths.len() as u64);
+        Ok(written)
+    }
+
+    /// Seals the file and begins the next one.
+    fn roll(&mut self) -> Result<(), StorageError> {
+        // The next file's existence says that this one is durable to its end.
+        self.sync()?;
+        let path = file_path(&self.directory, self.next_epoch);
+        let header = FileHeader::new(Kind::Log, self.key, self.next_epoch);
+        match create_file(&*self.files, &path, header) {
+            Ok(frames) => self.frames = frames,
+            Err(StorageError::NoSpace { path }) => return Err(StorageError::NoSpace { path }),
+            Err(error) => return Err(self.frames.poison(error)),
+        }
+        Ok(())
+    }
+}
+
+/// Opens the log file whose name says that its first epoch is `base`.
+pub(super) fn open_file(files: &dyn Files, path: &Path, base: u64) -> Result<FrameReader, StorageError> {
+    let reader = FrameReader::open(files, path, Kind::Log)?;
+    let found = reader.header().base;
+    if found != base {
+        let detail = format!("the header says that its first epoch is {found}");
+        return Err(StorageError::damaged(path, 24, detail));
+    }
+    Ok(reader)
+}
+
+/// The place behind the last event of the sealed file that begins with `base`, and ends before epoch `next`.
+fn sealed_next_place(
+    files: &dyn Files,
+    directory: &Path,
+    base: u64,
+    next: u64,
+) -> Result<Option<u64>, StorageError> {
+    let path = file_path(directory, base);
+    let end = find_end(open_file(files, &path, base)?)?;
+    if let Some(cut) = end.cut {
+        return Err(StorageError::damaged(&path, cut.offset, cut.detail));
+    }
+    if end.next_epoch != next {
+        return Err(StorageError::damaged(&path, end.offset, wrong_epoch(end.next_epoch, next)));
+    }
+    Ok(end.next_place)
+}
+
+fn too_large(epoch: u64) -> StorageError {
+    StorageError::refused(format!(
+        "epoch {epoch} is larger than one entry may be ({MAX_PAYLOAD} bytes): seal epochs earlier"
+    ))
+}

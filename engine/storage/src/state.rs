@@ -1,0 +1,365 @@
+//! The state directory: one process writes to it, and it always knows what it was made with.
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use tidewater_model::HashKey;
+
+use crate::acks::{self, Ack, AckFile};
+use crate::codec;
+use crate::error::StorageError;
+use crate::files::{DiskFiles, Files, Locking, TEMPORARY_SUFFIX, decode_name, encode_name};
+use crate::frame::{FileHeader, FrameReader, Kind, Step, create_file, replace_file};
+use crate::log::{self, FIRST_EPOCH, LogOptions, LogReader, LogWriter, Recovered};
+use crate::outbox::{Outbox, OutboxOptions};
+use crate::quarantine::{Filter, Quarantine, QuarantineOptions, QuarantineReader};
+
+const META: &str = "meta";
+const LOCK: &str = "lock";
+const LOG: &str = "log";
+const QUARANTINE: &str = "quarantine";
+const QUARANTINE_RECORDS: &str = "records";
+const ACKS: &str = "acks";
+const OUTBOX: &str = "outbox";
+
+/// What a new state directory is made with. The caller draws the random numbers.
+#[derive(Clone, Debug)]
+pub struct NewState {
+    /// The secret that profile ids depend on: random, or `id_key:`.
+    pub key: HashKey,
+    /// A random number that names this deployment.
+    pub deployment: u128,
+    /// The pipeline's definitions, in the runtime's own encoding.
+    pub definitions: Vec<u8>,
+}
+
+/// What a state directory was made with, and the definitions it was last run with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// The secret that profile ids depend on. Never printed.
+    pub key: HashKey,
+    /// The random number that names this deployment.
+    pub deployment: u128,
+    /// The first epoch still in the log.
+    pub log_starts: u64,
+    /// The pipeline's definitions, in the runtime's own encoding.
+    pub definitions: Vec<u8>,
+}
+
+/// [`Meta`] but for the definitions, which follow as they are.
+#[derive(Serialize, Deserialize)]
+struct MetaHead {
+    key: HashKey,
+    deployment: u128,
+    log_starts: u64,
+}
+
+/// A state directory to read, without a lock: for `export` and `verify`, also while a process runs on it.
+///
+/// Every read stops at the last whole entry and changes nothing.
+#[derive(Clone, Debug)]
+pub struct StateReader {
+    files: Arc<dyn Files>,
+    path: PathBuf,
+    meta: Meta,
+}
+
+impl StateReader {
+    /// Opens an existing state directory.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::NotFound`] if there is none, [`StorageError::Newer`], [`StorageError::Damaged`], [`StorageError::Io`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StorageError> {
+        Self::open_with(Arc::new(DiskFiles), path)
+    }
+
+    /// As [`open`](Self::open), on another file system.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_with(files: Arc<dyn Files>, path: impl AsRef<Path>) -> Result<Self, StorageError> {
+        let path = path.as_ref().to_owned();
+        let meta = read_meta(&*files, &path.join(META)).map_err(|error| match error {
+            StorageError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                StorageError::NotFound { directory: path.clone() }
+            }
+            error => error,
+        })?;
+        Ok(Self { files, path, meta })
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it was made with. A reader keeps what it read when it was opened.
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// The log's entries from `epoch` on. All of them: `meta().log_starts`.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Refused`] if `epoch` is no longer in the log, and those of [`LogReader::read`].
+    pub fn log(&self, epoch: u64) -> Result<LogReader, StorageError> {
+        let files = Arc::clone(&self.files);
+        LogReader::open(files, self.path.join(LOG), self.meta.log_starts, epoch)
+    }
+
+    /// The quarantined events that `filter` lets through and that have not been redriven, by id.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Damaged`], [`StorageError::Io`]. No quarantine is an empty one.
+    pub fn quarantine(&self, filter: Filter) -> Result<QuarantineReader, StorageError> {
+        let directory = self.path.join(QUARANTINE);
+        if !list(&*self.files, &directory)?.iter().any(|name| name == QUARANTINE_RECORDS) {
+            return Ok(QuarantineReader::empty());
+        }
+        QuarantineReader::open(&*self.files, &directory.join(QUARANTINE_RECORDS), filter)
+    }
+
+    /// The names of the sinks that have ever been opened, sorted.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Io`].
+    pub fn sinks(&self) -> Result<Vec<String>, StorageError> {
+        let names = list(&*self.files, &self.path.join(ACKS))?;
+        let mut sinks: Vec<String> = names.iter().filter_map(|name| decode_name(name)).collect();
+        sinks.sort_unstable();
+        Ok(sinks)
+    }
+
+    /// What `sink` has last acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Damaged`], [`StorageError::Io`].
+    pub fn ack(&self, sink: &str) -> Result<Option<Ack>, StorageError> {
+        acks::read_last(&*self.files, &self.path.join(ACKS), sink)
+    }
+}
+
+/// A state directory to run on. Other processes are locked out until it and all that was opened from it are dropped.
+pub struct StateDir {
+    reader: StateReader,
+    lock: Arc<dyn Any + Send + Sync>,
+    claimed: Arc<Mutex<BTreeSet<PathBuf>>>,
+}
+
+impl StateDir {
+    /// Opens a state directory, or makes one of `new` where there is none.
+    ///
+    /// What `new` says of an existing directory is ignored: compare it with [`meta`](StateReader::meta).
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Locked`] if a process runs on it; [`StorageError::Newer`], [`StorageError::Damaged`],
+    /// [`StorageError::NoSpace`], [`StorageError::Io`].
+    pub fn open(path: impl AsRef<Path>, new: &NewState) -> Result<Self, StorageError> {
+        Self::open_with(Arc::new(DiskFiles), path, new)
+    }
+
+    /// As [`open`](Self::open), on another file system.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_with(
+        files: Arc<dyn Files>,
+        path: impl AsRef<Path>,
+        new: &NewState,
+    ) -> Result<Self, StorageError> {
+        let path = path.as_ref();
+        files.create_dir(path).map_err(|error| StorageError::io("create", path, error))?;
+        let lock_path = path.join(LOCK);
+        let lock: Arc<dyn Any + Send + Sync> = match files.lock(&lock_path) {
+            Ok(Locking::Held(lock)) => Arc::from(lock),
+            Ok(Locking::Busy { holder }) => {
+                return Err(StorageError::Locked { directory: path.to_owned(), holder });
+            }
+            Err(error) => return Err(StorageError::io("lock", &lock_path, error)),
+        };
+        if !list(&*files, path)?.iter().any(|name| name == META) {
+            create(&*files, path, new)?;
+        }
+        let reader = StateReader::open_with(files, path)?;
+        for directory in [path.to_owned(), path.join(LOG), path.join(QUARANTINE), path.join(ACKS)] {
+            remove_leftovers(&*reader.files, &directory)?;
+            // The last process may have died of a failed fsync: names that can be read are not all durable.
+            reader.files.sync_dir(&directory).map_err(|error| StorageError::io("sync", &directory, error))?;
+        }
+        Ok(Self { reader, lock, claimed: Arc::default() })
+    }
+
+    /// The reading side. It keeps nothing locked.
+    pub fn reader(&self) -> &StateReader {
+        &self.reader
+    }
+
+    /// What the directory was made with.
+    pub fn meta(&self) -> &Meta {
+        self.reader.meta()
+    }
+
+    /// Replaces the definitions, durably and all at once.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::NoSpace`] and [`StorageError::Io`]: nothing has changed. [`StorageError::Poisoned`]: a crash
+    /// may bring the old ones back.
+    pub fn set_definitions(&mut self, definitions: Vec<u8>) -> Result<(), StorageError> {
+        let meta = Meta { definitions, ..self.reader.meta.clone() };
+        write_meta(&*self.reader.files, &self.reader.path.join(META), &meta)?;
+        self.reader.meta = meta;
+        Ok(())
+    }
+
+    /// Opens the log to append to it; says what it cut off.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Damaged`], [`StorageError::Io`]; [`StorageError::Refused`] if it is open already.
+    pub fn open_log(&self, options: LogOptions) -> Result<(LogWriter, Option<Recovered>), StorageError> {
+        let directory = self.reader.path.join(LOG);
+        let claim = self.claim(&directory)?;
+        let meta = &self.reader.meta;
+        LogWriter::open(self.files(), directory, meta.key, meta.log_starts, options, claim)
+    }
+
+    /// Opens the quarantine; says what it cut off.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_log`](Self::open_log).
+    pub fn open_quarantine(
+        &self,
+        options: QuarantineOptions,
+    ) -> Result<(Quarantine, Option<Recovered>), StorageError> {
+        let path = self.reader.path.join(QUARANTINE).join(QUARANTINE_RECORDS);
+        let claim = self.claim(&path)?;
+        Quarantine::open(self.files(), path, self.reader.meta.key, options, claim)
+    }
+
+    /// Opens what `sink` has acknowledged; says what it cut off.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_log`](Self::open_log).
+    pub fn open_acks(&self, sink: &str) -> Result<(AckFile, Option<Recovered>), StorageError> {
+        let path = self.reader.path.join(ACKS).join(encode_name(sink));
+        let claim = self.claim(&path)?;
+        AckFile::open(self.files(), path, self.reader.meta.key, claim)
+    }
+
+    /// Opens an empty outbox for `sink`; what an earlier process left in it is removed.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Io`]; [`StorageError::Refused`] if it is open already.
+    pub fn open_outbox(&self, sink: &str, options: OutboxOptions) -> Result<Outbox, StorageError> {
+        let directory = self.reader.path.join(OUTBOX).join(encode_name(sink));
+        let claim = self.claim(&directory)?;
+        Outbox::open(self.files(), directory, self.reader.meta.key, options, Some(claim))
+    }
+
+    fn files(&self) -> Arc<dyn Files> {
+        Arc::clone(&self.reader.files)
+    }
+
+    fn claim(&self, path: &Path) -> Result<Claim, StorageError> {
+        let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !claimed.insert(path.to_owned()) {
+            return Err(StorageError::refused(format!("{} is open already", path.display())));
+        }
+        let (claimed, path) = (Arc::clone(&self.claimed), path.to_owned());
+        Ok(Claim { _lock: Arc::clone(&self.lock), claimed, path })
+    }
+}
+
+/// The right to write one file of a locked directory: two writers would overwrite each other.
+pub(crate) struct Claim {
+    _lock: Arc<dyn Any + Send + Sync>,
+    claimed: Arc<Mutex<BTreeSet<PathBuf>>>,
+    path: PathBuf,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.claimed.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.path);
+    }
+}
+
+/// Makes the directory's parts. `meta` comes last: a directory without it was never used.
+fn create(files: &dyn Files, path: &Path, new: &NewState) -> Result<(), StorageError> {
+    let io = |action, path: &Path, error| StorageError::io(action, path, error);
+    for name in [LOG, QUARANTINE, ACKS, OUTBOX] {
+        let directory = path.join(name);
+        files.create_dir(&directory).map_err(|error| io("create", &directory, error))?;
+    }
+    let first = log::file_path(&path.join(LOG), FIRST_EPOCH);
+    for base in log::list_files(files, &path.join(LOG))? {
+        let file = log::file_path(&path.join(LOG), base);
+        let reader = FrameReader::open(files, &file, Kind::Log)?;
+        if base != FIRST_EPOCH || reader.len() > reader.offset() {
+            let detail = "the file is missing, but the log holds events";
+            return Err(StorageError::damaged(&path.join(META), 0, detail));
+        }
+    }
+    create_file(files, &first, FileHeader::new(Kind::Log, new.key, FIRST_EPOCH))?;
+    let meta = Meta {
+        key: new.key,
+        deployment: new.deployment,
+        log_starts: FIRST_EPOCH,
+        definitions: new.definitions.clone(),
+    };
+    write_meta(files, &path.join(META), &meta)?;
+    let parent = path.parent().unwrap_or(Path::new(""));
+    files.sync_dir(parent).map_err(|error| io("sync", parent, error))
+}
+
+fn write_meta(files: &dyn Files, path: &Path, meta: &Meta) -> Result<(), StorageError> {
+    let head = MetaHead { key: meta.key, deployment: meta.deployment, log_starts: meta.log_starts };
+    let mut bytes = Vec::new();
+    codec::encode_into(&mut bytes, &head).map_err(|error| StorageError::refused(error.to_string()))?;
+    let header = FileHeader::new(Kind::Meta, meta.key, 0);
+    replace_file(files, path, header, |writer| writer.append(&bytes, &meta.definitions).map(|_| ()))?;
+    Ok(())
+}
+
+fn read_meta(files: &dyn Files, path: &Path) -> Result<Meta, StorageError> {
+    let mut reader = FrameReader::open(files, path, Kind::Meta)?;
+    let mut payload = Vec::new();
+    match reader.next(&mut payload, 0)? {
+        Step::Frame(frame) if frame.end == reader.len() => {}
+        Step::Frame(_) => return Err(reader.damaged("more follows than should")),
+        Step::End => return Err(reader.damaged("the file ends behind its header")),
+        Step::Bad(detail) => return Err(reader.damaged(detail)),
+    }
+    let (head, used) = codec::decode_prefix::<MetaHead>(&payload)
+        .map_err(|_| reader.damaged("its contents cannot be decoded"))?;
+    let definitions = payload.split_off(used);
+    let MetaHead { key, deployment, log_starts } = head;
+    Ok(Meta { key, deployment, log_starts, definitions })
+}
+
+/// Removes what a crash left of files that never got their name.
+fn remove_leftovers(files: &dyn Files, directory: &Path) -> Result<(), StorageError> {
+    for name in list(files, directory)?.iter().filter(|name| name.ends_with(TEMPORARY_SUFFIX)) {
+        let path = directory.join(name);
+        files.remove(&path).map_err(|error| StorageError::io("remove", &path, error))?;
+    }
+    Ok(())
+}
+
+fn list(files: &dyn Files, directory: &Path) -> Result<Vec<String>, StorageError> {
+    files.list(directory).map_err(|error| StorageError::io("list", directory, error))
+}
