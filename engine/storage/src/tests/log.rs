@@ -232,6 +232,8 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
                 Ok(_) => {}
                 Err(StorageError::NoSpace { .. }) => {
                     refused += 1;
+                    let (path, len) = log.file();
+                    assert_eq!(files.contents(path).unwrap().len() as u64, len, "nothing is left behind");
                     assert_eq!(read_log(&files).0.len() as u64, entry.header.epoch - 1);
                     files.set_capacity(None);
                     log.append(entry).unwrap();
