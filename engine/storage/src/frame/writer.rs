@@ -38,9 +38,8 @@ impl FrameWriter {
         end: u64,
     ) -> Result<Self, StorageError> {
         let io = |action, error| StorageError::io(action, path, error);
-        if blob.len().map_err(|error| io("read", error))? > end {
-            blob.set_len(end).map_err(|error| io("cut", error))?;
-        }
+        // Also where the length is right: the process that cut it may have died of the fsync that followed.
+        blob.set_len(end).map_err(|error| io("cut", error))?;
         let mut chunk = vec![0; 1 << 20];
         let mut offset = synced.clamp(FILE_HEADER_LEN, end);
         while offset < end {
