@@ -1,0 +1,135 @@
+use super::{super::ErrorKind::*, super::*, EXAMPLE, IDENTIFIERS, check, environment, errors, load};
+
+#[test]
+fn variables_files_and_defaults() {
+    let environment = FixedEnvironment::new()
+        .variable("A", "alpha")
+        .variable("EMPTY", "")
+        .variable("N", "3")
+        .file("/run/secrets/key", "from-file\r\n")
+        .file("two", "one\ntwo\n\n");
+    let text = format!(
+        "{IDENTIFIERS}workers: ${{N}}\ndedup: ${{DEDUP:-2d}}\nsources:\n  s:\n    type: x\n    a: ${{A}}-${{A}}\n    b: '${{B:-}}'\n    \
+         c: \"${{EMPTY}}\"\n    d: ${{EMPTY:-instead}}\n    e: ${{file:/run/secrets/key}}\n    f: $${{A}} $A $\n    \
+         g: ${{N}}\n    h: '${{N}}'\n    i: ${{file:two}}\n    j: ${{B:-a:-b $x}}\n"
+    );
+    let pipeline = Pipeline::from_yaml(&text, &environment).unwrap();
+    assert_eq!(pipeline.workers(), 3);
+    assert_eq!(pipeline.definitions().dedup, "2d");
+    let config = pipeline.sources()[0].config();
+    let expected = serde_json::json!({
+        "a": "alpha-alpha", "b": "", "c": "", "d": "instead", "e": "from-file", "f": "${A} $A $", "g": 3, "h": "3",
+        "i": "one\ntwo", "j": "a:-b $x",
+    });
+    assert_eq!(serde_json::Value::Object(config.clone()), expected);
+}
+
+#[test]
+fn what_cannot_be_substituted_is_an_error_at_its_place() {
+    check(
+        &format!(
+            "{IDENTIFIERS}state: a/‸${{MISSING}}/‸${{ALSO}}\nsources:\n  s: {{ type: x, a: [\"\\t‸${{file:nope}}\"], b: '‸${{1x}}', c: \
+             '‸${{A', d: \"‸${{file:}}\", e: '‸${{A-b}}' }}\n"
+        ),
+        &[
+            (Environment, "the environment variable `MISSING` is not set", "${MISSING:-default}"),
+            (Environment, "the environment variable `ALSO` is not set", "${ALSO:-default}"),
+            (Environment, "cannot read the file `nope`", ""),
+            (Environment, "`1x` is no variable's name; expected `${NAME}`", ""),
+            (Environment, "`${` without its `}`", "`$$`"),
+            (Environment, "no path; expected", ""),
+            (Environment, "`A-b` is no variable's name", ""),
+        ],
+    );
+}
+
+#[test]
+fn definitions_hold_no_substituted_value() {
+    let what = "a definition cannot hold a substituted value";
+    for text in [
+        "identifiers: { a: { from: ‸'${META_TOKEN}' } }".to_owned(),
+        "identifiers: { a: { from: x, block: [‸'${META_TOKEN}'] } }".to_owned(),
+        format!("{IDENTIFIERS}traits: {{ a: {{ count: ‸'${{META_TOKEN:-x}}' }} }}"),
+        format!("{IDENTIFIERS}traits: {{ a: {{ count: x, where: ‸'a == \"${{META_TOKEN}}\"' }} }}"),
+        format!("{IDENTIFIERS}segments: {{ a: ‸'email == \"${{META_TOKEN}}\"' }}"),
+        format!("{IDENTIFIERS}segments: {{ a: {{ where: has(email), description: ‸'${{META_TOKEN}}' }} }}"),
+        format!("{IDENTIFIERS}sinks: {{ a: {{ type: ‸'${{META_TOKEN}}' }} }}"),
+    ] {
+        check(&text, &[(Environment, what, "write the value itself")]);
+    }
+    let stored = load(EXAMPLE).definitions().to_json().unwrap();
+    assert!(!stored.contains("tok-7772") && !stored.contains("wk-5551"), "{stored}");
+}
+
+#[test]
+fn nothing_prints_a_substituted_value() {
+    const SECRET: &str = "tok-7772";
+    let pipeline = load(&EXAMPLE.replace("state: ./state", "id_key: ${META_TOKEN}"));
+    for shown in [format!("{pipeline:?}"), format!("{pipeline:#?}"), format!("{:?}", pipeline.sinks()[1])] {
+        assert!(!shown.contains(SECRET) && !shown.contains("wk-5551"), "{shown}");
+    }
+    // Wherever a value is wrong, the message names the variable.
+    for key in ["workers", "clock", "dedup", "max_future", "min_time", "admin"] {
+        let text = if key == "admin" { "{ listen: '${META_TOKEN}' }" } else { "x${META_TOKEN}" };
+        let errors = errors(&format!("{IDENTIFIERS}{key}: {text}"));
+        let shown = format!("{} {:?}", errors[0], errors[0]);
+        assert!(shown.contains("the value of `") && !shown.contains(SECRET), "{shown}");
+    }
+    for text in ["traits: '${META_TOKEN}'", "sinks: { a: '${META_TOKEN}' }", "id_key: ['${META_TOKEN}']"] {
+        let errors = errors(&format!("{IDENTIFIERS}{text}"));
+        assert!(!format!("{errors:?}").contains(SECRET), "{errors:?}");
+    }
+    assert_eq!(format!("{:?}", Secret::new(SECRET)), "Secret(***)");
+    assert!(!format!("{:?}", environment()).contains(SECRET));
+}
+
+#[test]
+fn connectors_errors_are_blotted_and_literal_secrets_in_the_line_masked() {
+    let text = format!(
+        "{IDENTIFIERS}sinks:\n  ads: {{ type: x, token: \"${{META_TOKEN}}\", url: 'http://${{WEB_WRITE_KEY}}/', write_keys: [literal-key], oops: 1 }}\n"
+    );
+    let pipeline = load(&text);
+    let sink = &pipeline.sinks()[0];
+    let message = "invalid value: string \"tok-7772\", http://wk-5551/ literal-key (wk-5551), expected less";
+    let error = sink.value_error("token", message);
+    assert_eq!(error.message, "invalid value: string \"***\", *** *** (***), expected less");
+    let shown = sink.key_error("oops", "unknown key").to_string();
+    assert!(
+        shown.contains("token: \"${META_TOKEN}\"") && shown.contains("write_keys: [***********], oops"),
+        "{shown}"
+    );
+
+    // So is every other message about the same line, also one about its YAML.
+    let shown = errors(&text.replace("type: x,", "")).iter().map(ToString::to_string).collect::<String>();
+    assert!(!shown.contains("literal-key"), "{shown}");
+    let shown = errors(&text.replace("[literal-key]", "[literal-key"))
+        .iter()
+        .map(ToString::to_string)
+        .collect::<String>();
+    assert!(!shown.contains("literal-key"), "{shown}");
+    let shown =
+        errors(&format!("{IDENTIFIERS}id_key: secre7")).iter().map(ToString::to_string).collect::<String>();
+    assert!(shown.contains("id_key: ******") && !shown.contains("secre7"), "{shown}");
+}
+
+#[test]
+fn a_key_is_the_hash_of_its_text() {
+    let key = |text: &str| load(&format!("{IDENTIFIERS}id_key: {text}")).id_key();
+    assert_eq!(key("abcdefgh"), key("'abcdefgh'"));
+    assert_ne!(key("abcdefgh"), key("abcdefgi"));
+}
+
+#[test]
+fn the_real_environment_reads_variables_and_small_files() {
+    let environment = SystemEnvironment;
+    assert!(super::super::Environment::variable(&environment, "PATH").is_some());
+    assert_eq!(super::super::Environment::variable(&environment, "TIDEWATER_NO_SUCH_VARIABLE"), None);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    let read = || super::super::Environment::file(&environment, path.to_str().unwrap());
+    assert!(read().is_err());
+    std::fs::write(&path, "x\n").unwrap();
+    assert_eq!(read().unwrap(), "x\n");
+    std::fs::write(&path, vec![b'x'; MAX_SECRET_BYTES as usize + 1]).unwrap();
+    assert!(read().is_err());
+}
