@@ -227,9 +227,12 @@ impl Report {
         if self.errors.len() < MAX_ERRORS { self.errors.push(error) } else { self.unlisted += 1 }
     }
 
-    /// Whether further errors are only counted, so that finding their place is wasted work.
-    pub(super) fn is_full(&self) -> bool {
-        self.errors.len() >= MAX_ERRORS
+    /// Whether further errors are only counted. Then it is: finding the place of an error costs as much as its line
+    /// is long, and a file can have as many errors as characters.
+    pub(super) fn counts_only(&mut self) -> bool {
+        let full = self.errors.len() >= MAX_ERRORS;
+        self.unlisted += usize::from(full);
+        full
     }
 
     pub(super) fn into_errors(mut self) -> Option<PipelineErrors> {

@@ -72,7 +72,9 @@ impl Reader {
     }
 
     pub(super) fn add(&mut self, span: Option<Span>, trail: &Trail<'_>, error: PipelineError) {
-        self.report.add(error.at(self.source.as_ref(), span, trail.to_string()));
+        if !self.report.counts_only() {
+            self.report.add(error.at(self.source.as_ref(), span, trail.to_string()));
+        }
     }
 
     pub(super) fn wrong_type(&mut self, node: &Node, trail: &Trail<'_>, expected: &str) {
@@ -275,16 +277,15 @@ impl Reader {
                 ParseErrorKind::NotBuilt => ErrorKind::NotBuilt,
                 _ => ErrorKind::Expression,
             };
-            let span = if self.report.is_full() {
-                node.span
-            } else {
-                self.span_within(node, error.start, error.end)
-            };
+            if self.report.counts_only() {
+                continue;
+            }
+            let span = self.span_within(node, error.start, error.end);
             let mut positioned = PipelineError::new(kind, error.message);
             if let Some(suggestion) = error.suggestion {
                 positioned = positioned.with_hint(format!("did you mean `{suggestion}`?"));
             }
-            self.add(span, trail, positioned);
+            self.report.add(positioned.at(self.source.as_ref(), span, trail.to_string()));
         }
     }
 

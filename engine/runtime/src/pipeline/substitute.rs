@@ -43,7 +43,10 @@ impl Substitution<'_> {
                     return;
                 }
                 for Mistake { start, end, error } in mistakes {
-                    let span = node.span.filter(|_| !self.report.is_full()).map(|span| {
+                    if self.report.counts_only() {
+                        continue;
+                    }
+                    let span = node.span.map(|span| {
                         let at = |offset| self.source.locate(span, scalar.style, &scalar.text, offset);
                         Span { start: at(start), end: at(end) }
                     });

@@ -49,6 +49,9 @@ fn thousands_of_mistakes_are_counted_and_two_hundred_kept() {
     let found = Pipeline::from_yaml(&format!("{IDENTIFIERS}{text}"), &FixedEnvironment::new()).unwrap_err();
     assert_eq!((found.len(), found.iter().count()), (50_000, 200));
     assert!(found.to_string().ends_with("and 49800 more"));
+    // So are those of one long line, which would be searched again for each.
+    let text = format!("{IDENTIFIERS}segments: {{ a: '{}has(email)' }}", "x > 1 and ".repeat(60_000));
+    assert_eq!(Pipeline::from_yaml(&text, &FixedEnvironment::new()).unwrap_err().len(), 60_000);
     // An alias brings its mistakes once.
     let text = "identifiers: { a: &x { from: y, oops: 1 }, b: *x, c: *x }";
     assert_eq!(errors(text).len(), 1);
