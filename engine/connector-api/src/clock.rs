@@ -8,6 +8,12 @@ use tidewater_model::Timestamp;
 pub trait Clock: Send + Sync + 'static {
     /// The present, in milliseconds since 1970. It may go back when the machine's clock is set.
     fn now(&self) -> Timestamp;
+
+    /// Asks to be told whenever the time jumps. Only a clock that is moved by hand has something to tell; one that
+    /// runs by itself is read when a timer is due.
+    fn watch(&self, changed: Box<dyn Fn() + Send + Sync>) {
+        drop(changed);
+    }
 }
 
 /// The machine's wall clock.

@@ -102,6 +102,11 @@ impl DeltaBatch {
         self.rows.is_empty()
     }
 
+    /// The delta at `index`, which must be less than [`len`](Self::len).
+    pub fn get(&self, index: usize) -> Delta<'_> {
+        Delta { batch: self, row: &self.rows[index] }
+    }
+
     /// The deltas in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Delta<'_>> {
         self.rows.iter().map(|row| Delta { batch: self, row })

@@ -1,0 +1,332 @@
+//! Connects the parts of an engine and starts its threads and tasks.
+//!
+//! ```text
+//! handles, sources -> inbox -> sequencer -> workers -> publisher -> sinks, subscribers
+//!                                   \-> log ------------/
+//! ```
+//! Every arrow is bounded. What goes back (buffers, timers) goes through the inbox, which never makes anyone wait;
+//! so nothing waits in a circle.
+
+use std::{
+    sync::{Arc, Mutex},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
+use tidewater_connector_api::{Acknowledged, BoxSink, BoxSource, Clock, Position};
+use tidewater_model::delta::DeltaNames;
+use tidewater_operators::{Plan, Texts};
+use tidewater_storage::{AckFile, LogReader};
+use tokio::sync::watch;
+
+use crate::{
+    clock::Random,
+    delivery::{
+        SinkHandle,
+        acks::AckWriter,
+        queue::SinkQueue,
+        task::{self, Delivery},
+    },
+    engine::{Engine, Shared},
+    error::Error,
+    lifecycle::{Lifecycle, guarded},
+    logger::{Logger, Positions, ToLog},
+    metrics::Metrics,
+    monitor::{self, Rates},
+    opening::OpenState,
+    progress::Progress,
+    publisher::{Publisher, ToPublisher},
+    quarantine::{Place, QuarantineView, Ring},
+    sequencer::{AcceptanceBytes, LogEnd, Sequencer, intake::Intake, message::Message},
+    settings::Settings,
+    shutdown::Tasks,
+    sources::{self, SourceHandle},
+    status::ReplayProgress,
+    worker::{ToWorker, WorkerThread, allocators},
+};
+
+/// How many messages wait for the publisher. It never waits for anyone, so this only evens out its pace.
+const PUBLISHER_QUEUE: usize = 64;
+
+/// What an engine is made of.
+pub(crate) struct Components {
+    pub(crate) name: String,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) workers: usize,
+    pub(crate) sources: Vec<(String, BoxSource)>,
+    pub(crate) sinks: Vec<(String, BoxSink)>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) settings: Settings,
+}
+
+/// What several threads have in common.
+pub(crate) struct Common {
+    pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) intake: Arc<Intake>,
+    pub(crate) positions: Positions,
+    pub(crate) trouble: Arc<Mutex<Option<String>>>,
+    pub(crate) settings: Settings,
+}
+
+/// A sink and what its task needs.
+struct SinkParts {
+    sink: BoxSink,
+    handle: Arc<SinkHandle>,
+    acknowledged: Option<Acknowledged>,
+    acks: Option<AckFile>,
+}
+
+/// Where the log ends, and what of it is to be replayed.
+struct LogParts {
+    end: LogEnd,
+    logger: Option<Logger>,
+    quarantine: Place,
+    replay: Option<LogReader>,
+    durable: u64,
+}
+
+/// Starts an engine on the opened state directory, if it is to have one.
+pub(crate) fn launch(components: Components, mut opened: Option<OpenState>) -> Result<Engine, Error> {
+    let Components { name, plan, workers, sources, sinks, clock, random, settings } = components;
+    let names = delta_names(&plan);
+    let (common, inbox) = common(&name, &clock, settings);
+    let sinks = sink_parts(sinks, &names, opened.as_mut(), &common);
+    let sink_handles: Vec<_> = sinks.iter().map(|sink| Arc::clone(&sink.handle)).collect();
+    let source_handles: Vec<_> =
+        sources.iter().map(|(name, source)| Arc::new(SourceHandle::new(name, source))).collect();
+    let total_bytes = opened.as_ref().map_or(0, |opened| opened.log_bytes);
+    let (replay_progress, replay) =
+        watch::channel(ReplayProgress { total_bytes, ..ReplayProgress::default() });
+    let (to_publisher, from_all) = bounded(PUBLISHER_QUEUE);
+    let log = log_parts(opened, &to_publisher, &common);
+    let texts = Texts::new(workers);
+    let (to_workers, worker_threads) = worker_parts(workers, &plan, &texts, &to_publisher, &common)?;
+    drop(to_publisher);
+    let acceptance = Arc::new(AcceptanceBytes::default());
+    let publisher = Publisher::new(
+        from_all,
+        Arc::clone(&names),
+        texts,
+        sink_handles.clone(),
+        workers,
+        log.durable,
+        &common,
+    );
+    let shared = Arc::new(Shared {
+        name,
+        plan: Arc::clone(&plan),
+        names,
+        workers,
+        settings: common.settings.clone(),
+        intake: Arc::clone(&common.intake),
+        lifecycle: Arc::clone(&common.lifecycle),
+        progress: Arc::clone(&common.progress),
+        metrics: Arc::clone(&common.metrics),
+        rates: Rates::default(),
+        acceptance: Arc::clone(&acceptance),
+        quarantine: QuarantineView(log.quarantine),
+        replay,
+        log_trouble: Arc::clone(&common.trouble),
+        sources: source_handles,
+        sinks: sink_handles,
+    });
+    let sequencer = Sequencer::new(
+        inbox,
+        &plan,
+        to_workers,
+        log.end,
+        log.replay,
+        replay_progress,
+        clock,
+        acceptance,
+        &common,
+    );
+    let mut threads = Vec::new();
+    for worker in worker_threads {
+        let keep = worker.receiver.clone();
+        let part = format!("worker {}", worker.index);
+        threads.push(spawn(&part, &common, keep, move || worker.run())?);
+    }
+    let keep = publisher.receiver.clone();
+    threads.push(spawn("publisher", &common, keep, move || {
+        publisher.run();
+        Ok(())
+    })?);
+    if let Some(logger) = log.logger {
+        let keep = logger.receiver.clone();
+        threads.push(spawn("log", &common, keep, move || logger.run())?);
+    }
+    threads.push(spawn("sequencer", &common, (), move || sequencer.run())?);
+    let sources = sources.into_iter().map(|(_, source)| source).collect();
+    Ok(Engine::new(Arc::clone(&shared), tasks(&shared, threads, sources, sinks, &random, &common)))
+}
+
+/// Starts a thread. When it fails, the engine does; `keep` keeps its channel open until that is known, so that no
+/// other thread fails first with less to tell.
+fn spawn(
+    part: &str,
+    common: &Common,
+    keep: impl Send + 'static,
+    run: impl FnOnce() -> Result<(), Error> + Send + 'static,
+) -> Result<JoinHandle<()>, Error> {
+    let (lifecycle, intake) = (Arc::clone(&common.lifecycle), Arc::clone(&common.intake));
+    let part = part.to_owned();
+    let thread = thread::Builder::new().name(format!("tidewater {part}"));
+    let spawned = thread.spawn(move || {
+        guarded(&lifecycle, &part, run);
+        if lifecycle.is_failed() {
+            intake.close();
+            intake.post(Message::Wake);
+        }
+        drop(keep);
+    });
+    spawned.map_err(|error| {
+        // Those that run already end when their channels close.
+        common.lifecycle.fail("a thread could not be started");
+        Error::failed(format!("a thread could not be started: {error}"))
+    })
+}
+
+fn tasks(
+    shared: &Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+    sources: Vec<BoxSource>,
+    sinks: Vec<SinkParts>,
+    random: &Arc<dyn Random>,
+    common: &Common,
+) -> Tasks {
+    let deliver = |parts: SinkParts| {
+        let name = parts.handle.name().to_owned();
+        tokio::spawn(task::run(Delivery {
+            sink: parts.sink,
+            handle: parts.handle,
+            acknowledged: parts.acknowledged,
+            acks: parts.acks.map(|acks| AckWriter::spawn(&name, acks)),
+            retry: shared.settings.retry.clone(),
+            random: Arc::clone(random),
+        }))
+    };
+    let read = |(source, handle): (BoxSource, &Arc<SourceHandle>)| {
+        let (handle, positions) = (Arc::clone(handle), Arc::clone(&common.positions));
+        tokio::spawn(sources::run(Arc::clone(shared), handle, source, positions, Arc::clone(random)))
+    };
+    let every = Duration::from_millis(shared.settings.sample_every_ms);
+    Tasks {
+        threads,
+        sinks: sinks.into_iter().map(deliver).collect(),
+        sources: sources.into_iter().zip(&shared.sources).map(read).collect(),
+        monitor: tokio::spawn(monitor::run(Arc::downgrade(shared), every)),
+    }
+}
+
+fn common(name: &str, clock: &Arc<dyn Clock>, settings: Settings) -> (Common, Receiver<Message>) {
+    let lifecycle = Arc::new(Lifecycle::new());
+    // The channel has no bound of its own: events in it are bounded in bytes by the intake.
+    let (sender, inbox) = unbounded();
+    let intake = Intake::new(sender, Arc::clone(&lifecycle), Arc::clone(clock), &settings);
+    let intake = Arc::new(intake);
+    let woken = Arc::downgrade(&intake);
+    clock.watch(Box::new(move || {
+        if let Some(intake) = woken.upgrade() {
+            intake.post(Message::Wake);
+        }
+    }));
+    let common = Common {
+        lifecycle,
+        progress: Arc::new(Progress::new()),
+        metrics: Arc::new(Metrics::new(name)),
+        intake,
+        positions: Positions::default(),
+        trouble: Arc::default(),
+        settings,
+    };
+    (common, inbox)
+}
+
+fn sink_parts(
+    sinks: Vec<(String, BoxSink)>,
+    names: &Arc<DeltaNames>,
+    mut opened: Option<&mut OpenState>,
+    common: &Common,
+) -> Vec<SinkParts> {
+    let mut parts = Vec::new();
+    for (name, sink) in sinks {
+        let state = opened.as_mut().and_then(|opened| opened.sinks.remove(&name));
+        let (acks, outbox) = state.map_or((None, None), |(acks, outbox)| (Some(acks), Some(outbox)));
+        let acknowledged = acks
+            .as_ref()
+            .and_then(|acks| acks.last())
+            .map(|ack| Acknowledged { epoch: ack.epoch, position: Position(ack.position.clone()) });
+        let epoch = acknowledged.as_ref().map_or(0, |acknowledged| acknowledged.epoch);
+        let queue = SinkQueue::new(epoch, Arc::clone(names), common.settings.sink_memory_bytes, outbox);
+        let handle = SinkHandle::new(&name, epoch, Arc::new(queue), common.metrics.sink(&name));
+        parts.push(SinkParts { sink, handle: Arc::new(handle), acknowledged, acks });
+    }
+    parts
+}
+
+fn log_parts(opened: Option<OpenState>, publisher: &Sender<ToPublisher>, common: &Common) -> LogParts {
+    let Some(opened) = opened else {
+        let ring = Arc::new(Ring::new(common.settings.quarantine_ring));
+        let end = LogEnd::Memory(Arc::clone(&ring));
+        let quarantine = Place::Memory(ring);
+        return LogParts { end, logger: None, quarantine, replay: None, durable: u64::MAX };
+    };
+    let (sender, receiver) = bounded::<ToLog>(common.settings.log_queue_epochs);
+    let durable = opened.log.durable_epoch();
+    let logger = Logger {
+        receiver,
+        publisher: publisher.clone(),
+        log: opened.log,
+        quarantine: opened.quarantine,
+        positions: Arc::clone(&common.positions),
+        intake: Arc::clone(&common.intake),
+        lifecycle: Arc::clone(&common.lifecycle),
+        progress: Arc::clone(&common.progress),
+        metrics: Arc::clone(&common.metrics),
+        trouble: Arc::clone(&common.trouble),
+    };
+    LogParts {
+        end: LogEnd::Thread(sender),
+        logger: Some(logger),
+        quarantine: Place::Disk { reader: opened.reader, intake: Arc::clone(&common.intake) },
+        replay: Some(opened.log_reader),
+        durable,
+    }
+}
+
+fn worker_parts(
+    workers: usize,
+    plan: &Arc<Plan>,
+    texts: &Arc<Texts>,
+    publisher: &Sender<ToPublisher>,
+    common: &Common,
+) -> Result<(Vec<Sender<ToWorker>>, Vec<WorkerThread>), Error> {
+    let thread = |(index, allocator)| {
+        let (sender, receiver) = bounded::<ToWorker>(common.settings.queued_epochs);
+        let thread = WorkerThread {
+            index,
+            allocator,
+            plan: Arc::clone(plan),
+            texts: Arc::clone(texts),
+            receiver,
+            publisher: publisher.clone(),
+            lifecycle: Arc::clone(&common.lifecycle),
+        };
+        (sender, thread)
+    };
+    Ok(allocators(workers)?.into_iter().enumerate().map(thread).unzip())
+}
+
+/// The names that the indices of a plan's deltas stand for.
+pub(crate) fn delta_names(plan: &Plan) -> Arc<DeltaNames> {
+    let spec = plan.spec();
+    Arc::new(DeltaNames {
+        segments: spec.segments.iter().map(|segment| segment.name.clone()).collect(),
+        identifiers: spec.identifiers.iter().map(|identifier| identifier.name.clone()).collect(),
+    })
+}

@@ -1,0 +1,73 @@
+//! Acknowledgements on their way to disk: recorded in order, the latest one wins, and delivery never waits for one.
+//!
+//! An acknowledgement that a crash takes back only means that the same deltas come once more under the same keys.
+
+use std::time::Duration;
+
+use tidewater_connector_api::Acknowledged;
+use tidewater_storage::{AckFile, StorageError};
+use tokio::{sync::watch, task::JoinHandle};
+
+/// How long to wait for room on a full disk before the next attempt.
+const NO_SPACE_WAIT: Duration = Duration::from_secs(1);
+
+/// Records the acknowledgements of one sink.
+pub(crate) struct AckWriter {
+    latest: watch::Sender<Option<Acknowledged>>,
+    task: JoinHandle<()>,
+}
+
+impl AckWriter {
+    pub(crate) fn spawn(sink: &str, file: AckFile) -> Self {
+        let (latest, receiver) = watch::channel(None);
+        let task = tokio::spawn(write_all(sink.to_owned(), file, receiver));
+        Self { latest, task }
+    }
+
+    pub(crate) fn record(&self, acknowledged: Acknowledged) {
+        self.latest.send_replace(Some(acknowledged));
+    }
+
+    /// Waits until the last one is on disk.
+    pub(crate) async fn finish(self) {
+        drop(self.latest);
+        // It ends by itself; a panic in it has been reported by the runtime.
+        let _ = self.task.await;
+    }
+}
+
+async fn write_all(sink: String, mut file: AckFile, mut latest: watch::Receiver<Option<Acknowledged>>) {
+    // After the sender is gone the last value still counts as changed once.
+    while latest.changed().await.is_ok() {
+        let Some(acknowledged) = latest.borrow_and_update().clone() else { continue };
+        match record(file, acknowledged).await {
+            Some((returned, Ok(()))) => file = returned,
+            Some((returned, Err(StorageError::NoSpace { path }))) => {
+                tracing::warn!(sink, path = %path.display(), "no space to record an acknowledgement");
+                file = returned;
+                latest.mark_changed();
+                if latest.has_changed().is_err() {
+                    // Nothing more comes: the deltas behind the last record are delivered again.
+                    return;
+                }
+                tokio::time::sleep(NO_SPACE_WAIT).await;
+            }
+            Some((_, Err(error))) => {
+                tracing::error!(sink, %error, "acknowledgements are recorded no more: a restart delivers again");
+                return;
+            }
+            None => return,
+        }
+    }
+}
+
+async fn record(
+    mut file: AckFile,
+    acknowledged: Acknowledged,
+) -> Option<(AckFile, Result<(), StorageError>)> {
+    let recorded = tokio::task::spawn_blocking(move || {
+        let result = file.record(acknowledged.epoch, acknowledged.position.as_bytes());
+        (file, result)
+    });
+    recorded.await.ok()
+}

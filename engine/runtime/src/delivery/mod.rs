@@ -1,0 +1,139 @@
+//! Deltas out: one task and one queue a sink, so that none can hold up another, the engine, or a subscriber.
+
+pub(crate) mod acks;
+mod codec;
+pub(crate) mod queue;
+pub(crate) mod retry;
+pub(crate) mod task;
+
+use std::sync::Arc;
+
+use tidewater_model::DeltaBatch;
+use tokio::sync::watch;
+
+use self::queue::{Queued, SinkQueue};
+use crate::{
+    metrics::SinkMetrics,
+    status::{SinkState, SinkStatus},
+};
+
+/// What the rest of the engine sees of a sink.
+pub(crate) struct SinkHandle {
+    name: String,
+    queue: Arc<SinkQueue>,
+    progress: watch::Sender<SinkProgress>,
+    metrics: SinkMetrics,
+}
+
+/// How far a sink has come, and how it is.
+#[derive(Clone, Debug)]
+pub(crate) struct SinkProgress {
+    /// It has everything up to this epoch.
+    pub(crate) delivered: u64,
+    pub(crate) state: SinkState,
+    /// Failed attempts are given up rather than repeated: nobody waits any more.
+    pub(crate) abandoned: bool,
+}
+
+impl SinkHandle {
+    pub(crate) fn new(name: &str, acknowledged: u64, queue: Arc<SinkQueue>, metrics: SinkMetrics) -> Self {
+        let progress = SinkProgress { delivered: acknowledged, state: SinkState::Opening, abandoned: false };
+        metrics.epoch.set(acknowledged as f64);
+        metrics.down.set(0.0);
+        Self { name: name.to_owned(), queue, progress: watch::Sender::new(progress), metrics }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Gives the sink the deltas of a published epoch. Never waits.
+    pub(crate) fn publish(&self, batch: &Arc<DeltaBatch>) {
+        match self.queue.push(batch) {
+            Queued::Waits => {}
+            Queued::Nothing => self.delivered(batch.epoch()),
+            Queued::NoRoom(reason) => self.fail(reason),
+        }
+    }
+
+    /// No more deltas follow.
+    pub(crate) fn close(&self) {
+        self.queue.close();
+    }
+
+    /// Gives up at the next failed attempt.
+    pub(crate) fn abandon(&self) {
+        self.progress.send_modify(|progress| progress.abandoned = true);
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.progress.borrow().abandoned
+    }
+
+    pub(crate) async fn until_abandoned(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.progress.subscribe().wait_for(|progress| progress.abandoned).await;
+    }
+
+    pub(crate) fn fail(&self, reason: String) {
+        tracing::error!(sink = self.name, reason, "sink failed");
+        self.queue.give_up();
+        self.set_state(SinkState::Failed(reason));
+    }
+
+    /// Changes the state; a failed sink stays failed.
+    pub(crate) fn set_state(&self, state: SinkState) {
+        self.metrics.down.set(f64::from(u8::from(state.is_down())));
+        self.progress.send_if_modified(|progress| {
+            let changed = !matches!(progress.state, SinkState::Failed(_)) && progress.state != state;
+            if changed {
+                progress.state = state;
+            }
+            changed
+        });
+    }
+
+    pub(crate) fn delivered(&self, epoch: u64) {
+        self.metrics.epoch.set(epoch as f64);
+        self.progress.send_if_modified(|progress| {
+            let grown = epoch > progress.delivered;
+            progress.delivered = progress.delivered.max(epoch);
+            grown
+        });
+    }
+
+    /// Waits until the sink has everything up to `epoch`: true. False as soon as it is known not to take it now.
+    pub(crate) async fn until_delivered(&self, epoch: u64) -> bool {
+        let settled = |progress: &SinkProgress| {
+            progress.delivered >= epoch
+                || matches!(progress.state, SinkState::Retrying { .. } | SinkState::Closed)
+                || progress.state.is_down()
+        };
+        let mut progress = self.progress.subscribe();
+        // The sender lives as long as `self`.
+        progress.wait_for(settled).await.is_ok_and(|progress| progress.delivered >= epoch)
+    }
+
+    pub(crate) fn status(&self) -> SinkStatus {
+        let waiting = self.queue.waiting();
+        let SinkProgress { delivered, state, .. } = self.progress.borrow().clone();
+        SinkStatus {
+            name: self.name.clone(),
+            state,
+            acknowledged_epoch: delivered,
+            queued_epochs: waiting.epochs,
+            queued_bytes: waiting.memory_bytes,
+            spilled_bytes: waiting.spilled_bytes,
+            deltas: self.metrics.deltas.get(),
+            failures: self.metrics.failures.get(),
+        }
+    }
+
+    /// Sets the gauges of the queue; returns its bytes in memory.
+    pub(crate) fn sample(&self) -> u64 {
+        let waiting = self.queue.waiting();
+        self.metrics.queue_bytes.set(waiting.memory_bytes as f64);
+        self.metrics.spilled_bytes.set(waiting.spilled_bytes as f64);
+        waiting.memory_bytes
+    }
+}

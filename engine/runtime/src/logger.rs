@@ -1,0 +1,260 @@
+//! The log thread: nothing is acknowledged before it is on disk, and one fsync serves all epochs that wait for it.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crossbeam::channel::{Receiver, Sender};
+use tidewater_connector_api::{Accepted, Position, RawEvents, ReceiptSender, SendError};
+use tidewater_model::{RejectReason, Timestamp};
+use tidewater_storage::{Appended, EpochHeader, Filter, LogWriter, NewRecord, Quarantine, StorageError};
+use tokio::sync::oneshot;
+
+use crate::{
+    error::Error, lifecycle::Lifecycle, metrics::Metrics, progress::Progress, publisher::ToPublisher,
+    sequencer::intake::Intake,
+};
+
+/// One fsync is not made to wait for more than this many bytes.
+const GROUP_BYTES: u64 = 32 << 20;
+
+/// How long to wait on a full disk or a full quarantine before the next attempt.
+const NO_SPACE_WAIT: Duration = Duration::from_secs(1);
+
+/// A message to the log thread.
+pub(crate) enum ToLog {
+    /// Something to make durable.
+    Entry(LogEntry),
+    /// Take these events out of quarantine; answers how many they were.
+    Redriven(BTreeSet<u64>, oneshot::Sender<Result<u64, Error>>),
+}
+
+/// What one pass of the sequencer leaves to be made durable.
+#[derive(Default)]
+pub(crate) struct LogEntry {
+    /// `None`: no epoch was cut, since nothing was accepted and no source has moved.
+    pub(crate) header: Option<EpochHeader>,
+    /// The batches that the accepted and refused events lie in.
+    pub(crate) batches: Vec<TakenBatch>,
+    pub(crate) rejects: Vec<Reject>,
+    /// To be resolved once it is durable.
+    pub(crate) receipts: Vec<(ReceiptSender, Accepted)>,
+    /// The wall clock at which refused events came in.
+    pub(crate) received_at: Timestamp,
+}
+
+/// A batch and which of its events were accepted.
+pub(crate) struct TakenBatch {
+    /// Shared by the epochs it is spread over, if it is larger than one.
+    pub(crate) events: Arc<RawEvents>,
+    pub(crate) accepted: Vec<Range<u32>>,
+    pub(crate) source: Option<Arc<str>>,
+}
+
+/// A refused event.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reject {
+    /// Which of the entry's batches it lies in.
+    pub(crate) batch: usize,
+    pub(crate) index: usize,
+    pub(crate) reason: RejectReason,
+}
+
+impl LogEntry {
+    /// The accepted events in order.
+    pub(crate) fn accepted(&self) -> impl Iterator<Item = &[u8]> {
+        self.batches.iter().flat_map(|batch| {
+            batch.accepted.iter().flat_map(|run| run.clone().map(|index| batch.events.get(index as usize)))
+        })
+    }
+
+    /// A refused event as it is stored.
+    pub(crate) fn record(&self, reject: &Reject) -> NewRecord<'_> {
+        let batch = &self.batches[reject.batch];
+        let bytes = batch.events.get(reject.index);
+        NewRecord {
+            reason: reject.reason.name(),
+            source: batch.source.as_deref().unwrap_or(""),
+            received_at: self.received_at,
+            bytes,
+            original_len: batch.events.oversized(reject.index).unwrap_or(bytes.len() as u64),
+        }
+    }
+
+    /// Resolves the receipts and gives the buffers back.
+    pub(crate) fn done(self, intake: &Intake) {
+        for (receipt, accepted) in self.receipts {
+            receipt.resolve(Ok(accepted));
+        }
+        for batch in self.batches {
+            if let Some(events) = Arc::into_inner(batch.events) {
+                intake.recycle(events);
+            }
+        }
+    }
+
+    /// Fails the receipts.
+    pub(crate) fn failed(self, reason: &str) {
+        for (receipt, _) in self.receipts {
+            receipt.resolve(Err(SendError::Failed { reason: reason.to_owned() }));
+        }
+    }
+}
+
+/// Where each source resumes, as far as it is durable.
+pub(crate) type Positions = Arc<Mutex<HashMap<String, Position>>>;
+
+/// Notes the positions of an entry that is durable now.
+pub(crate) fn note_positions(positions: &Positions, header: &EpochHeader) {
+    if !header.positions.is_empty() {
+        let mut known = positions.lock().unwrap_or_else(PoisonError::into_inner);
+        for (source, position) in &header.positions {
+            known.insert(source.clone(), Position(position.clone()));
+        }
+    }
+}
+
+/// The log thread's state.
+pub(crate) struct Logger {
+    pub(crate) receiver: Receiver<ToLog>,
+    pub(crate) publisher: Sender<ToPublisher>,
+    pub(crate) log: LogWriter,
+    pub(crate) quarantine: Quarantine,
+    pub(crate) positions: Positions,
+    pub(crate) intake: Arc<Intake>,
+    pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) trouble: Arc<Mutex<Option<String>>>,
+}
+
+impl Logger {
+    /// Works until the sequencer has gone and everything is durable.
+    pub(crate) fn run(mut self) -> Result<(), Error> {
+        let mut group: Vec<LogEntry> = Vec::new();
+        while let Ok(message) = self.receiver.recv() {
+            let outcome = self.group(message, &mut group);
+            if let Err(error) = outcome {
+                let reason = error.to_string();
+                group.into_iter().for_each(|entry| entry.failed(&reason));
+                return Err(error);
+            }
+            self.acknowledge(&mut group);
+        }
+        Ok(())
+    }
+
+    /// Appends this message and all that wait behind it, then syncs once.
+    fn group(&mut self, first: ToLog, group: &mut Vec<LogEntry>) -> Result<(), Error> {
+        let mut next = Some(first);
+        let (mut bytes, mut refused) = (0, false);
+        let mut redriven = Vec::new();
+        while let Some(message) = next {
+            match message {
+                ToLog::Entry(entry) => {
+                    // In the group before it is written: a failure must reach its receipts too.
+                    group.push(entry);
+                    let entry = &group[group.len() - 1];
+                    refused |= !entry.rejects.is_empty();
+                    bytes += write(&mut self.log, &mut self.quarantine, entry, |trouble| {
+                        note_trouble(&self.trouble, &self.lifecycle, trouble)
+                    })?;
+                }
+                ToLog::Redriven(ids, done) => redriven.push((ids, done)),
+            }
+            next = if bytes < GROUP_BYTES { self.receiver.try_recv().ok() } else { None };
+        }
+        let started = Instant::now();
+        if refused {
+            self.quarantine.sync()?;
+        }
+        if bytes > 0 {
+            self.log.sync()?;
+            self.metrics.log_synced(started.elapsed());
+            self.metrics.log_bytes.add(bytes);
+        }
+        for (ids, done) in redriven {
+            let marked = self.quarantine.mark_redriven(&Filter::Ids(ids)).map_err(Error::from);
+            // Whoever asked may have gone.
+            let _ = done.send(marked);
+        }
+        Ok(())
+    }
+
+    /// Tells everyone that the group is durable.
+    fn acknowledge(&self, group: &mut Vec<LogEntry>) {
+        let epoch = self.log.durable_epoch();
+        self.progress.durable(epoch);
+        // Deltas first: who waits for a receipt often waits for what follows from it.
+        let _ = self.publisher.send(ToPublisher::Durable(epoch));
+        for entry in group.drain(..) {
+            if let Some(header) = &entry.header {
+                note_positions(&self.positions, header);
+            }
+            entry.done(&self.intake);
+        }
+    }
+}
+
+/// Appends an entry and its refused events, waiting for room; returns the bytes the log has grown.
+fn write(
+    log: &mut LogWriter,
+    quarantine: &mut Quarantine,
+    entry: &LogEntry,
+    mut trouble: impl FnMut(Option<String>) -> Result<(), Error>,
+) -> Result<u64, Error> {
+    for reject in &entry.rejects {
+        with_room(&mut trouble, || match quarantine.append(&entry.record(reject)) {
+            Ok(Appended::Stored(_)) => Ok(Some(0)),
+            Ok(Appended::Full) => Ok(None),
+            Err(error) => Err(error),
+        })?;
+    }
+    match &entry.header {
+        None => Ok(0),
+        Some(header) => with_room(&mut trouble, || log.append_events(header, entry.accepted()).map(Some)),
+    }
+}
+
+/// Tries until there is room. What can't be stored is not acknowledged, so it must not be dropped either.
+fn with_room(
+    trouble: &mut impl FnMut(Option<String>) -> Result<(), Error>,
+    mut attempt: impl FnMut() -> Result<Option<u64>, StorageError>,
+) -> Result<u64, Error> {
+    let mut waited = false;
+    loop {
+        let lack = match attempt() {
+            Ok(Some(bytes)) => {
+                if waited {
+                    trouble(None)?;
+                }
+                return Ok(bytes);
+            }
+            Ok(None) => "the quarantine is full: redrive or drop events".to_owned(),
+            Err(error @ StorageError::NoSpace { .. }) => error.to_string(),
+            Err(error) => return Err(error.into()),
+        };
+        trouble(Some(lack))?;
+        waited = true;
+        std::thread::sleep(NO_SPACE_WAIT);
+    }
+}
+
+/// Shows the trouble in the status; an engine that is to stop does not wait for room.
+fn note_trouble(
+    shown: &Mutex<Option<String>>,
+    lifecycle: &Lifecycle,
+    trouble: Option<String>,
+) -> Result<(), Error> {
+    if let Some(trouble) = &trouble {
+        if lifecycle.is_stopping() {
+            return Err(Error::failed(trouble.as_str()));
+        }
+        tracing::error!(trouble, "the log waits");
+    }
+    *shown.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    Ok(())
+}

@@ -1,0 +1,227 @@
+//! Every metric of the engine: its name, unit and meaning stand in this file and nowhere else.
+//!
+//! All go through the `metrics` facade with the label `pipeline`, to whatever recorder the process has installed by
+//! the time the engine starts; without one they cost next to nothing. The counters are kept twice, since a facade's
+//! counter can't be read back and `status()` shows them too.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use metrics::{Counter, Gauge, Histogram, Unit};
+use tidewater_model::RejectReason;
+use tidewater_operators::dataflow::WorkerStats;
+
+/// Events accepted into an epoch.
+pub const EVENTS: &str = "tidewater_events_total";
+/// Events dropped as duplicates.
+pub const DUPLICATES: &str = "tidewater_events_duplicate_total";
+/// Events put in quarantine, by `reason`.
+pub const QUARANTINED: &str = "tidewater_events_quarantined_total";
+/// Values that read as null because they are no number or too large for one.
+pub const BAD_NUMBERS: &str = "tidewater_values_not_numeric_total";
+/// Identifier values that were too long to be used.
+pub const LONG_IDENTIFIERS: &str = "tidewater_identifiers_too_long_total";
+/// Epochs cut.
+pub const EPOCHS: &str = "tidewater_epochs_total";
+/// Seconds from cutting an epoch to publishing its deltas.
+pub const EPOCH_SECONDS: &str = "tidewater_epoch_seconds";
+/// Epochs cut and not yet published.
+pub const EPOCH_LAG: &str = "tidewater_epoch_lag";
+/// Membership deltas published.
+pub const DELTAS: &str = "tidewater_deltas_total";
+/// Bytes of events waiting to be taken into an epoch.
+pub const INGEST_QUEUE_BYTES: &str = "tidewater_ingest_queue_bytes";
+/// Bytes appended to the log.
+pub const LOG_BYTES: &str = "tidewater_log_bytes_total";
+/// Seconds one fsync of the log took.
+pub const LOG_SYNC_SECONDS: &str = "tidewater_log_sync_seconds";
+/// Bytes of memory in use, as the memory limit counts them.
+pub const MEMORY_BYTES: &str = "tidewater_memory_bytes";
+/// Identifiers known.
+pub const IDENTIFIERS: &str = "tidewater_identifiers";
+/// Profiles.
+pub const PROFILES: &str = "tidewater_profiles";
+/// Merges of two clusters.
+pub const MERGES: &str = "tidewater_merges";
+/// Bytes of state, by `part`.
+pub const STATE_BYTES: &str = "tidewater_state_bytes";
+/// Members, by `segment`.
+pub const SEGMENT_MEMBERS: &str = "tidewater_segment_members";
+/// Attempts of a sink that failed, by `sink`.
+pub const SINK_FAILURES: &str = "tidewater_sink_failures_total";
+/// Deltas a sink has acknowledged, by `sink`.
+pub const SINK_DELTAS: &str = "tidewater_sink_deltas_total";
+/// The last epoch a sink has acknowledged, by `sink`.
+pub const SINK_EPOCH: &str = "tidewater_sink_acknowledged_epoch";
+/// Bytes of deltas that wait for a sink in memory, by `sink`.
+pub const SINK_QUEUE_BYTES: &str = "tidewater_sink_queue_bytes";
+/// Bytes of deltas that wait for a sink on disk, by `sink`.
+pub const SINK_SPILLED_BYTES: &str = "tidewater_sink_spilled_bytes";
+/// 1 while a sink is parked or failed, by `sink`: someone has to act.
+pub const SINK_DOWN: &str = "tidewater_sink_down";
+/// Times a subscriber fell behind and got a new snapshot.
+pub const SUBSCRIBERS_LAGGED: &str = "tidewater_subscribers_lagged_total";
+
+/// Tells the recorder of this process what the metrics mean. Call it once, after installing one.
+pub fn describe() {
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+
+    describe_counter!(EVENTS, Unit::Count, "events accepted into an epoch");
+    describe_counter!(DUPLICATES, Unit::Count, "events dropped as duplicates");
+    describe_counter!(QUARANTINED, Unit::Count, "events put in quarantine, by reason");
+    describe_counter!(BAD_NUMBERS, Unit::Count, "values that read as null because they are no number");
+    describe_counter!(LONG_IDENTIFIERS, Unit::Count, "identifier values too long to be used");
+    describe_counter!(EPOCHS, Unit::Count, "epochs cut");
+    describe_histogram!(EPOCH_SECONDS, Unit::Seconds, "from cutting an epoch to publishing its deltas");
+    describe_gauge!(EPOCH_LAG, Unit::Count, "epochs cut and not yet published");
+    describe_counter!(DELTAS, Unit::Count, "membership deltas published");
+    describe_gauge!(INGEST_QUEUE_BYTES, Unit::Bytes, "events waiting to be taken into an epoch");
+    describe_counter!(LOG_BYTES, Unit::Bytes, "bytes appended to the log");
+    describe_histogram!(LOG_SYNC_SECONDS, Unit::Seconds, "one fsync of the log");
+    describe_gauge!(MEMORY_BYTES, Unit::Bytes, "memory in use, as the memory limit counts it");
+    describe_gauge!(IDENTIFIERS, Unit::Count, "identifiers known");
+    describe_gauge!(PROFILES, Unit::Count, "profiles");
+    describe_gauge!(MERGES, Unit::Count, "merges of two clusters");
+    describe_gauge!(STATE_BYTES, Unit::Bytes, "bytes of state, by part");
+    describe_gauge!(SEGMENT_MEMBERS, Unit::Count, "members, by segment");
+    describe_counter!(SINK_FAILURES, Unit::Count, "failed attempts to deliver, by sink");
+    describe_counter!(SINK_DELTAS, Unit::Count, "deltas acknowledged, by sink");
+    describe_gauge!(SINK_EPOCH, Unit::Count, "last epoch acknowledged, by sink");
+    describe_gauge!(SINK_QUEUE_BYTES, Unit::Bytes, "deltas that wait in memory, by sink");
+    describe_gauge!(SINK_SPILLED_BYTES, Unit::Bytes, "deltas that wait on disk, by sink");
+    describe_gauge!(SINK_DOWN, Unit::Count, "1 while a sink is parked or failed, by sink");
+    describe_counter!(SUBSCRIBERS_LAGGED, Unit::Count, "times a subscriber fell behind");
+}
+
+/// A counter that can also be read.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    value: AtomicU64,
+    counter: Counter,
+}
+
+impl Tally {
+    fn new(counter: Counter) -> Self {
+        Self { value: AtomicU64::new(0), counter }
+    }
+
+    pub(crate) fn add(&self, count: u64) {
+        if count > 0 {
+            self.value.fetch_add(count, Ordering::Relaxed);
+            self.counter.increment(count);
+        }
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.value.load(Ordering::Relaxed)
+    }
+}
+
+/// The metrics of one engine.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    pipeline: String,
+    pub(crate) events: Tally,
+    pub(crate) duplicates: Tally,
+    /// In the order of [`RejectReason::ALL`].
+    quarantined: Vec<Tally>,
+    pub(crate) bad_numbers: Tally,
+    pub(crate) long_identifiers: Tally,
+    pub(crate) epochs: Tally,
+    pub(crate) deltas: Tally,
+    pub(crate) log_bytes: Tally,
+    pub(crate) subscribers_lagged: Tally,
+    epoch_seconds: Histogram,
+    log_sync_seconds: Histogram,
+    pub(crate) epoch_lag: Gauge,
+    pub(crate) ingest_queue_bytes: Gauge,
+    pub(crate) memory_bytes: Gauge,
+}
+
+impl Metrics {
+    pub(crate) fn new(pipeline: &str) -> Self {
+        let counter =
+            |name: &'static str| Tally::new(metrics::counter!(name, "pipeline" => pipeline.to_owned()));
+        let gauge = |name: &'static str| metrics::gauge!(name, "pipeline" => pipeline.to_owned());
+        let histogram = |name: &'static str| metrics::histogram!(name, "pipeline" => pipeline.to_owned());
+        let by_reason = |reason: RejectReason| {
+            let labels = [("pipeline", pipeline.to_owned()), ("reason", reason.name().to_owned())];
+            Tally::new(metrics::counter!(QUARANTINED, &labels))
+        };
+        Self {
+            pipeline: pipeline.to_owned(),
+            events: counter(EVENTS),
+            duplicates: counter(DUPLICATES),
+            quarantined: RejectReason::ALL.into_iter().map(by_reason).collect(),
+            bad_numbers: counter(BAD_NUMBERS),
+            long_identifiers: counter(LONG_IDENTIFIERS),
+            epochs: counter(EPOCHS),
+            deltas: counter(DELTAS),
+            log_bytes: counter(LOG_BYTES),
+            subscribers_lagged: counter(SUBSCRIBERS_LAGGED),
+            epoch_seconds: histogram(EPOCH_SECONDS),
+            log_sync_seconds: histogram(LOG_SYNC_SECONDS),
+            epoch_lag: gauge(EPOCH_LAG),
+            ingest_queue_bytes: gauge(INGEST_QUEUE_BYTES),
+            memory_bytes: gauge(MEMORY_BYTES),
+        }
+    }
+
+    pub(crate) fn quarantined(&self, reason: RejectReason) {
+        if let Some(place) = RejectReason::ALL.iter().position(|known| *known == reason) {
+            self.quarantined[place].add(1);
+        }
+    }
+
+    pub(crate) fn quarantined_by_reason(&self) -> Vec<(RejectReason, u64)> {
+        RejectReason::ALL.into_iter().zip(self.quarantined.iter().map(Tally::get)).collect()
+    }
+
+    pub(crate) fn epoch_published(&self, took: Duration) {
+        self.epoch_seconds.record(took);
+    }
+
+    pub(crate) fn log_synced(&self, took: Duration) {
+        self.log_sync_seconds.record(took);
+    }
+
+    /// Sets the gauges that describe the state.
+    pub(crate) fn state(&self, stats: &WorkerStats, segments: &[String]) {
+        let pipeline = || self.pipeline.clone();
+        metrics::gauge!(IDENTIFIERS, "pipeline" => pipeline()).set(stats.identifiers as f64);
+        metrics::gauge!(PROFILES, "pipeline" => pipeline()).set(stats.profiles as f64);
+        metrics::gauge!(MERGES, "pipeline" => pipeline()).set(stats.merges as f64);
+        for (part, bytes) in &stats.bytes {
+            metrics::gauge!(STATE_BYTES, "pipeline" => pipeline(), "part" => *part).set(*bytes as f64);
+        }
+        for (segment, members) in segments.iter().zip(&stats.members) {
+            let labels = [("pipeline", pipeline()), ("segment", segment.clone())];
+            metrics::gauge!(SEGMENT_MEMBERS, &labels).set(*members as f64);
+        }
+    }
+
+    pub(crate) fn sink(&self, sink: &str) -> SinkMetrics {
+        let labels = [("pipeline", self.pipeline.clone()), ("sink", sink.to_owned())];
+        SinkMetrics {
+            failures: Tally::new(metrics::counter!(SINK_FAILURES, &labels)),
+            deltas: Tally::new(metrics::counter!(SINK_DELTAS, &labels)),
+            epoch: metrics::gauge!(SINK_EPOCH, &labels),
+            queue_bytes: metrics::gauge!(SINK_QUEUE_BYTES, &labels),
+            spilled_bytes: metrics::gauge!(SINK_SPILLED_BYTES, &labels),
+            down: metrics::gauge!(SINK_DOWN, &labels),
+        }
+    }
+}
+
+/// The metrics of one sink.
+#[derive(Debug)]
+pub(crate) struct SinkMetrics {
+    pub(crate) failures: Tally,
+    pub(crate) deltas: Tally,
+    pub(crate) epoch: Gauge,
+    pub(crate) queue_bytes: Gauge,
+    pub(crate) spilled_bytes: Gauge,
+    pub(crate) down: Gauge,
+}

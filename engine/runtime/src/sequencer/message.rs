@@ -1,0 +1,71 @@
+//! What reaches the sequencer. One channel for all of it, so that the order of the calls is the order of the work.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use tidewater_connector_api::{Position, RawEvents, ReceiptSender};
+use tidewater_model::Timestamp;
+use tidewater_operators::{dataflow::WorkerDataflow, ingest::EventBatch};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::{error::Error, subscription::Mailbox};
+
+/// A message to the sequencer.
+pub(crate) enum Message {
+    /// Events to take in.
+    Submit(Submission),
+    /// The workers are done with an epoch.
+    Computed(Computed),
+    /// A question to workers, to be asked between two epochs.
+    Ask(Question),
+    /// Open a subscription between two epochs.
+    Subscribe {
+        /// Index of the segment.
+        segment: usize,
+        /// Where its updates go.
+        mailbox: Arc<Mailbox>,
+    },
+    /// Cut an epoch of what has been taken in, and answer with the number of the last one.
+    Flush(oneshot::Sender<u64>),
+    /// Take these events out of quarantine; answers how many they were.
+    Redriven(BTreeSet<u64>, oneshot::Sender<Result<u64, Error>>),
+    /// Something outside the channel changed: the clock, or the engine's state.
+    Wake,
+    /// Nothing more is to come: work off what is there and end.
+    Finish,
+}
+
+/// Events of one source or caller.
+pub(crate) struct Submission {
+    /// Who sent them; `None` for a caller of the handle.
+    pub(crate) source: Option<Arc<str>>,
+    pub(crate) events: RawEvents,
+    pub(crate) position: Option<Position>,
+    pub(crate) receipt: ReceiptSender,
+    /// Its share of the ingest queue, given back when the events are taken in.
+    pub(crate) permit: OwnedSemaphorePermit,
+}
+
+/// What the workers report about an epoch besides its deltas.
+pub(crate) struct Computed {
+    pub(crate) epoch: u64,
+    /// The earliest timer of all workers.
+    pub(crate) next_timer: Option<Timestamp>,
+    /// The buffers of the epoch's input, emptied.
+    pub(crate) buffers: Vec<EventBatch>,
+}
+
+/// Between which epochs something was read: behind this one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct At {
+    pub(crate) epoch: u64,
+    pub(crate) now: Timestamp,
+}
+
+/// Reads the state of a worker; called on its thread between two epochs.
+pub(crate) type Job = Box<dyn FnOnce(&mut WorkerDataflow, At) + Send>;
+
+/// Jobs for workers, all to be done at the same epoch.
+pub(crate) struct Question {
+    /// Worker and job.
+    pub(crate) jobs: Vec<(usize, Job)>,
+}

@@ -1,0 +1,112 @@
+//! Settings are plain data: they can be printed, compared and read from a file. Components go to the builder.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+/// How the engine runs; nothing in it changes a result. Times are in milliseconds, sizes in bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The most events in one epoch. Larger epochs are hardly faster, and their deltas come later.
+    pub max_epoch_events: usize,
+    /// The most bytes of events in one epoch: it is one entry of the log, held in memory as a whole.
+    pub max_epoch_bytes: usize,
+    /// Epochs that wait in front of the dataflow. Two keep the workers busy; more only make deltas older.
+    pub queued_epochs: usize,
+    /// Epochs that wait to be written to the log. While one fsync runs the next ones gather here and share one.
+    pub log_queue_epochs: usize,
+    /// Bytes of events that wait to be taken into an epoch. When they are used up, sources wait.
+    pub ingest_queue_bytes: usize,
+    /// The largest event; larger ones go to quarantine.
+    pub max_event_bytes: usize,
+    /// Above this many bytes of memory in use the engine takes no new events: `try_ingest` says full, sources
+    /// wait. `None`: no limit.
+    pub memory_limit_bytes: Option<u64>,
+    /// How often memory is measured and gauges are set. It costs a walk over counters, not over state.
+    pub sample_every_ms: u64,
+    /// What a caller is told to wait when the engine is full: about the time to work off the ingest queue.
+    pub full_retry_after_ms: u64,
+    /// How delivery to a sink is retried.
+    pub retry: RetrySettings,
+    /// Bytes of deltas kept in memory for each sink that lags; what goes beyond is spilled to the state directory.
+    pub sink_memory_bytes: usize,
+    /// Bytes of deltas spilled for each sink. A sink that lags further has failed until the engine is restarted,
+    /// when everything it missed is made again from the log.
+    pub sink_spill_bytes: u64,
+    /// How long `flush` waits for sinks that neither take what they are given nor fail.
+    pub flush_deadline_ms: u64,
+    /// Deltas that wait for a subscriber. One that falls further behind is told so and gets a new snapshot.
+    pub subscriber_deltas: usize,
+    /// Refused events that are kept without a state directory; the oldest go first.
+    pub quarantine_ring: usize,
+}
+
+/// Exponential backoff with full jitter: before attempt n + 1 a random time up to `first_ms * 2^n`, at most
+/// `longest_ms`. Full jitter, because many senders that failed together would otherwise come back together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetrySettings {
+    /// The upper end of the first wait.
+    pub first_ms: u64,
+    /// The upper end of every wait.
+    pub longest_ms: u64,
+}
+
+impl Default for RetrySettings {
+    fn default() -> Self {
+        Self { first_ms: 250, longest_ms: 60_000 }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_epoch_events: 10_000,
+            max_epoch_bytes: 16 << 20,
+            queued_epochs: 4,
+            log_queue_epochs: 16,
+            ingest_queue_bytes: 32 << 20,
+            max_event_bytes: 1 << 20,
+            memory_limit_bytes: None,
+            sample_every_ms: 1_000,
+            full_retry_after_ms: 1_000,
+            retry: RetrySettings::default(),
+            sink_memory_bytes: 16 << 20,
+            sink_spill_bytes: 8 << 30,
+            flush_deadline_ms: 30_000,
+            subscriber_deltas: 65_536,
+            quarantine_ring: 10_000,
+        }
+    }
+}
+
+impl Settings {
+    /// Whether the engine can run with these.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let positive = [
+            ("max_epoch_events", self.max_epoch_events),
+            ("max_epoch_bytes", self.max_epoch_bytes),
+            ("queued_epochs", self.queued_epochs),
+            ("log_queue_epochs", self.log_queue_epochs),
+            ("ingest_queue_bytes", self.ingest_queue_bytes),
+            ("max_event_bytes", self.max_event_bytes),
+            ("sink_memory_bytes", self.sink_memory_bytes),
+            ("subscriber_deltas", self.subscriber_deltas),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(Error::config(format!("`{name}` must be at least 1")));
+        }
+        if self.sample_every_ms == 0 {
+            return Err(Error::config("`sample_every_ms` must be at least 1"));
+        }
+        // One event more than the bytes of an epoch may be in it, and the log's entries have a limit of their own.
+        let largest = self.max_epoch_bytes.saturating_add(self.max_event_bytes);
+        if largest > tidewater_storage::MAX_PAYLOAD / 2 {
+            let limit = tidewater_storage::MAX_PAYLOAD / 2;
+            let reason = format!("`max_epoch_bytes` and `max_event_bytes` together exceed {limit} bytes");
+            return Err(Error::config(reason));
+        }
+        Ok(())
+    }
+}

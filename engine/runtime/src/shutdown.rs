@@ -1,0 +1,91 @@
+//! The way down, in the order data flows: sources, then what was taken in, then sinks; never past the deadline.
+
+use std::{sync::Arc, thread, time::Duration};
+
+use tokio::{task::JoinHandle, time::Instant};
+
+use crate::{
+    delivery::task::AFTER_FAILURE,
+    engine::Shared,
+    error::Error,
+    sequencer::message::Message,
+    status::{ShutdownReport, SinkState},
+};
+
+/// Everything an engine has started.
+pub(crate) struct Tasks {
+    pub(crate) threads: Vec<thread::JoinHandle<()>>,
+    pub(crate) sources: Vec<JoinHandle<()>>,
+    pub(crate) sinks: Vec<JoinHandle<()>>,
+    pub(crate) monitor: JoinHandle<()>,
+}
+
+/// Stops the engine; see [`Engine::shutdown`](crate::Engine::shutdown).
+pub(crate) async fn shutdown(
+    shared: &Arc<Shared>,
+    tasks: Tasks,
+    deadline: Duration,
+) -> Result<ShutdownReport, Error> {
+    let deadline = Instant::now() + deadline;
+    shared.lifecycle.drain();
+    let unfinished_sources = stop_sources(shared, tasks.sources, deadline).await;
+    shared.intake.close();
+    shared.intake.post(Message::Finish);
+    let threads = join_threads(tasks.threads);
+    let drained = tokio::time::timeout_at(deadline, threads).await.is_ok();
+    if !drained {
+        // Whatever blocks (a dataflow in a long epoch, a disk) can't be interrupted; the process may end regardless.
+        shared.lifecycle.fail("it did not drain before the shutdown deadline");
+    }
+    let until = match shared.lifecycle.is_failed() {
+        true => deadline.min(Instant::now() + AFTER_FAILURE),
+        false => deadline,
+    };
+    close_sinks(shared, tasks.sinks, until).await;
+    tasks.monitor.abort();
+    shared.lifecycle.stopped();
+    match shared.lifecycle.ended() {
+        Some(error @ Error::Failed { .. }) => Err(error),
+        _ => Ok(report(shared, unfinished_sources)),
+    }
+}
+
+/// What is left undone.
+pub(crate) fn report(shared: &Shared, unfinished_sources: Vec<String>) -> ShutdownReport {
+    let epoch = shared.progress.epochs().published;
+    let undelivered = shared.sinks.iter().filter(|sink| sink.status().state != SinkState::Closed);
+    let undelivered_sinks = undelivered.map(|sink| sink.name().to_owned()).collect();
+    ShutdownReport { epoch, unfinished_sources, undelivered_sinks }
+}
+
+async fn stop_sources(shared: &Shared, tasks: Vec<JoinHandle<()>>, deadline: Instant) -> Vec<String> {
+    let mut unfinished = Vec::new();
+    for (mut task, source) in tasks.into_iter().zip(&shared.sources) {
+        if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
+            task.abort();
+            tracing::warn!(source = source.name(), "source did not stop in time");
+            unfinished.push(source.name().to_owned());
+        }
+    }
+    unfinished
+}
+
+async fn join_threads(threads: Vec<thread::JoinHandle<()>>) {
+    let joined = tokio::task::spawn_blocking(move || {
+        for thread in threads {
+            // Their panics have been caught and reported inside.
+            let _ = thread.join();
+        }
+    });
+    let _ = joined.await;
+}
+
+async fn close_sinks(shared: &Shared, tasks: Vec<JoinHandle<()>>, deadline: Instant) {
+    for (mut task, sink) in tasks.into_iter().zip(&shared.sinks) {
+        if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
+            sink.abandon();
+            task.abort();
+            tracing::warn!(sink = sink.name(), "sink does not have everything at the shutdown deadline");
+        }
+    }
+}
