@@ -1,22 +1,48 @@
 //! One worker's share of the dataflow: built once, fed epoch by epoch, read at epoch boundaries.
+//!
+//! `assignments` and `memberships` are arranged and kept: queries, the snapshots that open subscriptions and
+//! people's own joins read them there.
 
-use std::sync::Arc;
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
-use tidewater_model::{DeltaBatch, Profile, ProfileId, Timestamp, delta::DeltaNames};
-use timely::worker::Worker;
+use differential_dataflow::{
+    AsCollection,
+    operators::arrange::TraceAgent,
+    trace::{Cursor, TraceReader, cursor::cursor_list, implementations::ValSpine},
+};
+use tidewater_model::{Profile, ProfileId, Timestamp};
+use timely::{
+    container::CapacityContainerBuilder,
+    dataflow::{
+        InputHandle,
+        operators::probe::{Handle as ProbeHandle, Probe},
+    },
+    progress::Antichain,
+    worker::Worker,
+};
 
-use crate::{ingest::EventBatch, plan::Plan};
+use crate::{
+    activation::Changes,
+    epoch::Inbox,
+    graph::{self, Time},
+    identity::State,
+    ingest::EventBatch,
+    plan::Plan,
+    profile::record::{CLUSTER, GONE, Header, Label},
+    store::Texts,
+};
 
 /// What one worker is fed for one epoch.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct EpochInput {
-    /// Its number; epochs are fed in ascending order, each to every worker.
+    /// Its number, greater than 0; epochs are fed in ascending order, each to every worker.
     pub epoch: u64,
     /// The engine's clock, the same on every worker, never less than the epoch's before.
     pub now: Timestamp,
     /// The decoded events whose owners belong to this worker.
     pub events: EventBatch,
-    /// Links to take back: pairs of identifier hashes, whichever of the two is the owner. The same list on every worker.
+    /// Links to take back for good: pairs of identifier hashes, whichever of the two is the owner. The same list
+    /// on every worker.
     pub unlinks: Vec<(u128, u128)>,
 }
 
@@ -27,7 +53,7 @@ pub struct EpochOutput {
     pub epoch: u64,
     /// Its `now`.
     pub now: Timestamp,
-    /// This worker's share of the net membership changes.
+    /// This worker's share of the membership changes; [`merge`](crate::merge) puts the shares together.
     pub changes: Changes,
     /// When time alone next changes a membership on this worker, if ever.
     pub next_timer: Option<Timestamp>,
@@ -35,23 +61,12 @@ pub struct EpochOutput {
     pub events: EventBatch,
 }
 
-/// One worker's share of an epoch's net membership changes; [`merge`] makes the batch that leaves the engine.
-#[derive(Debug, Default)]
-pub struct Changes {}
-
-/// Puts the shares of all workers together.
-pub fn merge(names: &Arc<DeltaNames>, parts: &[EpochOutput]) -> DeltaBatch {
-    let _ = (names, parts);
-    unimplemented!()
-}
-
 /// Where a profile is kept: answered by the worker of the identifier, understood by [`Location::worker`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Location {
     /// The worker to ask.
     pub worker: usize,
-    #[expect(dead_code)]
-    label: u32,
+    record: u32,
 }
 
 /// How much state a worker holds.
@@ -69,76 +84,185 @@ pub struct WorkerStats {
     pub bytes: Vec<(&'static str, u64)>,
 }
 
+type MembershipTrace = TraceAgent<ValSpine<u32, u128, Time, isize>>;
+type AssignmentTrace = TraceAgent<ValSpine<u128, u128, Time, isize>>;
+
 /// One worker's share of the dataflow. Lives on the timely worker's thread.
-pub struct WorkerDataflow {}
+pub struct WorkerDataflow {
+    input: InputHandle<Time, CapacityContainerBuilder<Vec<EpochInput>>>,
+    probe: ProbeHandle<Time>,
+    worker: Rc<RefCell<graph::Worker>>,
+    memberships: MembershipTrace,
+    assignments: AssignmentTrace,
+    epoch: u64,
+    now: Timestamp,
+}
 
 impl WorkerDataflow {
     /// Builds the dataflow on `worker`. Every worker builds the same one; `texts` is shared by all of them.
     pub fn build(worker: &mut Worker, plan: Arc<Plan>, texts: Arc<Texts>) -> Self {
-        let _ = (worker, plan, texts);
-        unimplemented!()
+        let (index, workers) = (worker.index(), worker.peers());
+        let shared = Rc::new(RefCell::new(graph::Worker {
+            state: State::new(plan, texts, index, workers),
+            inbox: Inbox::default(),
+            epoch: None,
+            recycled: None,
+        }));
+        let mut input = InputHandle::new();
+        let probe = ProbeHandle::new();
+        let (memberships, assignments) = worker.dataflow_named::<Time, _, _>("Tidewater", |scope| {
+            let events = input.to_stream(scope);
+            let published = if workers == 1 {
+                graph::single(events, Rc::clone(&shared))
+            } else {
+                graph::sharded(events, &shared)
+            };
+            let memberships = published.memberships.as_collection();
+            let memberships = memberships.arrange_by_key_named("Memberships");
+            let assignments = published.assignments.as_collection();
+            let assignments = assignments.arrange_by_key_named("Assignments");
+            memberships.stream.clone().probe_with(&probe);
+            assignments.stream.clone().probe_with(&probe);
+            (memberships.trace, assignments.trace)
+        });
+        Self { input, probe, worker: shared, memberships, assignments, epoch: 0, now: Timestamp(i64::MIN) }
     }
 
     /// Feeds one epoch. The one before must be complete and [`finish`](Self::finish)ed.
     pub fn feed(&mut self, input: EpochInput) {
-        let _ = input;
+        (self.epoch, self.now) = (input.epoch, input.now);
+        self.worker.borrow_mut().epoch = Some(input.epoch);
+        self.input.advance_to(input.epoch);
+        self.input.send(input);
+        self.input.advance_to(self.epoch + 1);
+        self.input.flush();
     }
 
     /// Whether the epoch fed last is complete on all workers. Step the worker until it is.
     pub fn is_complete(&self) -> bool {
-        unimplemented!()
+        !self.probe.less_than(&(self.epoch + 1))
     }
 
     /// The results of the epoch fed last. Call it once it [`is_complete`](Self::is_complete).
     pub fn finish(&mut self) -> EpochOutput {
-        unimplemented!()
+        // History is never read, so the arrangements may forget everything before the next epoch.
+        let next = Antichain::from_elem(self.epoch + 1);
+        self.memberships.set_logical_compaction(next.borrow());
+        self.memberships.set_physical_compaction(next.borrow());
+        self.assignments.set_logical_compaction(next.borrow());
+        self.assignments.set_physical_compaction(next.borrow());
+        let mut worker = self.worker.borrow_mut();
+        worker.epoch = None;
+        let mut events = worker.recycled.take().unwrap_or_default();
+        events.clear();
+        EpochOutput {
+            epoch: self.epoch,
+            now: self.now,
+            changes: std::mem::take(&mut worker.state.epoch.changes),
+            next_timer: worker.state.next_timer().map(Timestamp),
+            events,
+        }
     }
 
     /// Where the profile of an identifier is kept. Ask the worker that [`worker_of`](crate::worker_of) names.
     pub fn locate(&self, identifier: u128) -> Option<Location> {
-        let _ = identifier;
-        unimplemented!()
+        let state = &self.worker.borrow().state;
+        let node = state.slab.get(state.node(identifier)?);
+        let Label { worker, record } = node.label();
+        (!node.has(GONE)).then_some(Location { worker: worker.into(), record })
     }
 
     /// The profile at `location`, if `identifier` is still in it; `None` when it moved since (locate it again) or
     /// the cluster owns no event.
     pub fn profile(&self, location: Location, identifier: u128) -> Option<Profile> {
-        let _ = (location, identifier);
-        unimplemented!()
+        let state = &self.worker.borrow().state;
+        if !state.slab.numbers().contains(&location.record) {
+            return None;
+        }
+        let is_member = || state.members(location.record).iter().any(|member| member.hash == identifier);
+        let record = state.slab.get(location.record);
+        let alone = !record.has(CLUSTER) && record.label().record != location.record;
+        if record.has(GONE) || alone || !is_member() { None } else { state.read_profile(location.record) }
     }
 
-    /// This worker's share of a segment's members with the `now` of the epoch each last entered in, from the
-    /// `memberships` arrangement.
+    /// This worker's share of a segment's members, from the `memberships` arrangement.
     pub fn members(&mut self, segment: usize) -> Vec<ProfileId> {
-        let _ = segment;
-        unimplemented!()
+        let mut members = Vec::new();
+        let segment = segment as u32;
+        let batches = self.memberships.batches_through(Antichain::new().borrow()).unwrap_or_default();
+        let (mut cursor, storage) = cursor_list(batches);
+        cursor.seek_key(&storage, &segment);
+        if cursor.get_key(&storage) == Some(&segment) {
+            while let Some(profile) = cursor.get_val(&storage) {
+                let mut count = 0;
+                cursor.map_times(&storage, |_, diff| count += diff);
+                if count > 0 {
+                    members.push(ProfileId(*profile));
+                }
+                cursor.step_val(&storage);
+            }
+        }
+        members
+    }
+
+    /// This worker's share of the identifiers and the profiles or clusters they belong to, from the `assignments`
+    /// arrangement: (identifier's hash, id).
+    pub fn assignments(&mut self) -> Vec<(u128, ProfileId)> {
+        let mut assignments = Vec::new();
+        let batches = self.assignments.batches_through(Antichain::new().borrow()).unwrap_or_default();
+        let (mut cursor, storage) = cursor_list(batches);
+        while let Some(identifier) = cursor.get_key(&storage) {
+            while let Some(profile) = cursor.get_val(&storage) {
+                let mut count = 0;
+                cursor.map_times(&storage, |_, diff| count += diff);
+                if count != 0 {
+                    assignments.push((*identifier, ProfileId(*profile)));
+                }
+                cursor.step_val(&storage);
+            }
+            cursor.step_key(&storage);
+        }
+        assignments
     }
 
     /// This worker's share of all profiles, in no particular order.
     pub fn profiles(&self, found: &mut dyn FnMut(Profile)) {
-        let _ = found;
+        let state = &self.worker.borrow().state;
+        state.homes().filter_map(|record| state.read_profile(record)).for_each(found);
     }
 
     /// This worker's share of all identifiers as (index of the identifier, value, cluster's id), from the
     /// clusters that have their home here, in no particular order.
     pub fn identities(&self, found: &mut dyn FnMut(usize, &str, ProfileId)) {
-        let _ = found;
+        let state = &self.worker.borrow().state;
+        for record in state.homes() {
+            let id = ProfileId(state.slab.get(record).hash());
+            for member in state.members(record) {
+                state.texts.read(member.text, |text| found(member.rank.into(), text, id));
+            }
+        }
     }
 
     /// How much state there is.
     pub fn stats(&self) -> WorkerStats {
-        WorkerStats::default()
+        let state = &self.worker.borrow().state;
+        let links: u64 = state.links.iter().map(crate::identity::LinkList::bytes).sum();
+        WorkerStats {
+            identifiers: state.counts.identifiers,
+            profiles: state.counts.profiles,
+            merges: state.counts.merges,
+            members: state.counts.members.clone(),
+            bytes: vec![
+                ("records", state.slab.bytes()),
+                ("index", state.index.bytes()),
+                ("panes", state.panes.bytes()),
+                ("texts", state.texts.bytes(state.worker) + state.trait_texts.bytes()),
+                ("links", links),
+                ("timers", state.timers.capacity() as u64 * 16),
+            ],
+        }
     }
 }
 
-/// The texts of all identifiers, process-wide and append-only, one part a worker.
-#[derive(Debug, Default)]
-pub struct Texts {}
-
-impl Texts {
-    /// Texts for this many workers.
-    pub fn new(workers: usize) -> Arc<Self> {
-        let _ = workers;
-        Arc::new(Self::default())
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -3,11 +3,22 @@
 //! No files, no clocks, no async: time and events come in by argument. Modules in the order data flows:
 //! [`ingest`], `identity`, `profile`, `segment`, `activation`; [`plan`] is the pipeline compiled for all of them.
 
+mod activation;
 pub mod dataflow;
+mod epoch;
+mod graph;
+mod identity;
 pub mod ingest;
 pub mod plan;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 
+mod intrinsics;
 mod profile;
 mod scalar;
+mod segment;
+mod store;
 
+pub use activation::{Changes, merge};
 pub use plan::{Plan, PlanError, worker_of};
+pub use store::Texts;

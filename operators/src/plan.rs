@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
+use regex::Regex;
 use rustc_hash::FxHashMap;
 use tidewater_model::{
     Aggregate, EventFilter, HashKey, IdentifierSeed, Path, PipelineSpec, TraitSpec, expr::Predicate,
 };
 
-use crate::profile::layout::Layout;
+use crate::{ingest::compile_block_patterns, profile::layout::Layout};
 
 /// The most identifiers a pipeline can have: a rank is kept in one byte.
 pub const MAX_IDENTIFIERS: usize = 200;
@@ -50,6 +51,8 @@ pub struct Plan {
     key: HashKey,
     /// Per identifier in rank order: its hash seed.
     pub(crate) seeds: Vec<IdentifierSeed>,
+    /// Per identifier in rank order: its compiled `block` patterns.
+    pub(crate) block_patterns: Vec<Vec<Regex>>,
     /// Values that events may carry and traits read.
     pub(crate) columns: Vec<Column>,
     /// The distinct `where` predicates; an event carries one bit for each.
@@ -109,6 +112,7 @@ impl Plan {
         limit("identifiers", spec.identifiers.len(), MAX_IDENTIFIERS)?;
         limit("traits", spec.traits.len(), 4_096)?;
         limit("segments", spec.segments.len(), 16_384)?;
+        let block_patterns = compile_block_patterns(&spec)?;
         let mut conditions = Vec::new();
         let mut columns = Vec::new();
         for definition in &spec.traits {
@@ -158,6 +162,7 @@ impl Plan {
             spec,
             key,
             seeds,
+            block_patterns,
             columns,
             conditions,
             condition_words,

@@ -1,6 +1,27 @@
 //! Raw events in, decoded columns out: parse, normalize, reject, deduplicate.
+//!
+//! One [`Decoder`] and one [`Dedup`] window see all events of an engine, in one thread. What they make of the same
+//! events in the same order is always the same.
 
+mod alias;
 mod batch;
+mod conditions;
+mod decoder;
+mod dedupe;
+mod identifiers;
+mod json;
+mod message;
+mod table;
+mod times;
+mod values;
+#[cfg(test)]
+mod tests;
 
 pub use batch::EventBatch;
+pub use decoder::{DecodeStats, Decoded, Decoder, Scanned};
+pub use dedupe::{Dedup, Verdict};
+pub use json::PaddedEvent;
+pub use message::MessageKey;
+
 pub(crate) use batch::{AliasLinkRow, EventRow, IdentifierRow};
+pub(crate) use identifiers::compile_block_patterns;

@@ -145,6 +145,15 @@ impl Layout {
         }
         Self { segments: HEADER_WORDS, segment_words, values, value_words, stride, traits, identifier_counters }
     }
+
+    /// Writes "nothing yet" into the words of a record from its values on.
+    pub(crate) fn clear(&self, values: &mut [u64]) {
+        values.fill(0);
+        for place in &self.traits {
+            let first = usize::from(place.word);
+            place.kind.clear(&mut values[first..first + place.kind.words()]);
+        }
+    }
 }
 
 /// Calls `found` with every identifier that `predicate` asks `has()` for.

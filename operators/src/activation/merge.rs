@@ -1,0 +1,93 @@
+//! The net change of an epoch: what all workers found, put together, cancelled out, sorted, with its texts.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use tidewater_model::{
+    Change, DeltaBatch, DeltaBatchBuilder, ProfileId, Timestamp,
+    delta::{DeltaNames, MAX_LISTED_VALUES},
+};
+
+use crate::{
+    activation::changes::{Cause, ChangeRow, Changes},
+    store::Texts,
+};
+
+/// Puts the shares of all workers together: a profile that left on one worker and came back under the same id on
+/// another one did not change.
+pub fn merge(
+    (epoch, now): (u64, Timestamp),
+    names: &Arc<DeltaNames>,
+    texts: &Texts,
+    parts: &[Changes],
+) -> DeltaBatch {
+    let mut builder = DeltaBatchBuilder::new(epoch, now, Arc::clone(names));
+    let mut rows: Vec<(usize, &ChangeRow)> = Vec::new();
+    for (part, changes) in parts.iter().enumerate() {
+        rows.extend(changes.rows.iter().map(|row| (part, row)));
+    }
+    // Exits before entries, so that the last row of a run is the entry if there is one.
+    rows.sort_unstable_by_key(|(part, row)| (row.profile, row.segment, row.entered, *part, row.detail));
+    let alive: FxHashMap<u128, (usize, u32)> = parts
+        .iter()
+        .enumerate()
+        .flat_map(|(part, changes)| changes.alive.iter().map(move |(id, detail)| (*id, (part, *detail))))
+        .collect();
+    let mut listed: Option<(usize, (u32, u32))> = None;
+    for run in rows.chunk_by(|a, b| (a.1.profile, a.1.segment) == (b.1.profile, b.1.segment)) {
+        let net: i32 = run.iter().map(|(_, row)| if row.entered { 1 } else { -1 }).sum();
+        let place = match net {
+            0 => continue,
+            1.. => run.len() - 1,
+            _ => 0,
+        };
+        let (part, row) = run[place];
+        let detail = &parts[part].details[row.detail as usize];
+        let change = if net > 0 { Change::Entered } else { Change::Exited };
+        builder.delta(row.segment as usize, ProfileId(row.profile), change);
+        let reason = &parts[part].text[detail.reason.0 as usize..detail.reason.1 as usize];
+        write_reason(&mut builder, reason, detail.cause, row.profile);
+        // A profile that left and came back without this membership still has identifiers of its own.
+        let (part, members) = match alive.get(&row.profile).filter(|_| !row.entered) {
+            Some((part, detail)) => (*part, parts[*part].details[*detail as usize].members),
+            None => (part, detail.members),
+        };
+        if listed == Some((part, members)) {
+            builder.same_identifiers();
+        } else {
+            list_identifiers(&mut builder, texts, &parts[part], members);
+            listed = Some((part, members));
+        }
+    }
+    builder.finish()
+}
+
+fn write_reason(builder: &mut DeltaBatchBuilder, reason: &str, cause: Cause, own: u128) {
+    let id = |id: u128| ProfileId(id).to_string();
+    match cause {
+        Cause::Values => builder.reason(reason),
+        Cause::Merged(into) if into == own => builder.reason("merged"),
+        Cause::Merged(into) => builder.reason(&format!("merged into {}", id(into))),
+        Cause::Solved => builder.reason("split"),
+        Cause::Split(from) if from == own => builder.reason("split"),
+        Cause::Split(from) => builder.reason(&format!("split from {}", id(from))),
+    }
+}
+
+fn list_identifiers(builder: &mut DeltaBatchBuilder, texts: &Texts, part: &Changes, members: (u32, u32)) {
+    let members = &part.members[members.0 as usize..members.1 as usize];
+    if let [only] = members {
+        texts.read(only.text, |text| builder.identifier(usize::from(only.rank), text));
+        return;
+    }
+    let mut values: Vec<(u8, String)> =
+        members.iter().map(|member| (member.rank, texts.read(member.text, str::to_owned))).collect();
+    values.sort_unstable();
+    for same in values.chunk_by(|a, b| a.0 == b.0) {
+        let rank = usize::from(same[0].0);
+        same.iter().take(MAX_LISTED_VALUES).for_each(|(_, value)| builder.identifier(rank, value));
+        if let Some(rest) = same.len().checked_sub(MAX_LISTED_VALUES).filter(|rest| *rest > 0) {
+            builder.more(rank, rest as u32);
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Alias events: `previousId` and `userId` are the same person, but what `previousId` names depends on other events.
+//!
+//! It is a user id if any other accepted event, before or after, carries it as one; else an anonymous id. So until
+//! such an event comes the link to the anonymous id stands, and then it is given up for the link to the user id. Which
+//! user ids are carried is remembered for good, in about 24 bytes each; nothing else is kept while no alias is open.
+
+use rustc_hash::FxHashMap;
+use tidewater_model::PipelineSpec;
+
+use super::{
+    AliasLinkRow, EventBatch, IdentifierRow,
+    identifiers::{Found, Identifiers, TextSpace, first_fed_by},
+    json::{Field, Fields, Node, PathTree, elements},
+    table::Table,
+};
+use crate::plan::worker_of;
+
+/// Resolves the alias events of a log, in its order.
+#[derive(Clone, Debug)]
+pub(super) struct Aliases {
+    /// Rank of the first identifier fed by `userId`. Without one no alias can be used.
+    user: Option<usize>,
+    /// Rank of the first identifier fed by `anonymousId`.
+    anonymous: Option<usize>,
+    user_id: Node,
+    previous_id: Node,
+    /// Hashes of the user ids that accepted events carry.
+    carried: Table,
+    /// By the hash of `previousId` as a user id: aliases for which no event carries it yet.
+    open: FxHashMap<u128, Vec<OpenAlias>>,
+}
+
+/// What one `previousId` can stand for.
+#[derive(Clone, Debug)]
+pub(super) struct Claim {
+    as_user: Option<Named>,
+    as_anonymous: Option<Named>,
+}
+
+/// An identifier with its text.
+#[derive(Clone, Debug)]
+struct Named {
+    hash: u128,
+    rank: u8,
+    text: Box<[u8]>,
+}
+
+#[derive(Clone, Debug)]
+struct OpenAlias {
+    event: AliasEvent,
+    as_user: Named,
+    /// What it is linked to meanwhile.
+    as_anonymous: Option<Named>,
+}
+
+/// The alias event that asserts a link.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AliasEvent {
+    /// Hash of its owner.
+    pub(super) owner: u128,
+    pub(super) time: i64,
+    pub(super) place: u64,
+}
+
+impl Aliases {
+    /// The rules of a pipeline; adds the paths they need to `tree`.
+    pub(super) fn new(spec: &PipelineSpec, tree: &mut PathTree) -> Self {
+        Self {
+            user: first_fed_by(spec, "userId"),
+            anonymous: first_fed_by(spec, "anonymousId"),
+            user_id: tree.want_key("userId"),
+            previous_id: tree.want_key("previousId"),
+            carried: Table::new(),
+            open: FxHashMap::default(),
+        }
+    }
+
+    /// Makes `userId` the owner of an alias event; of several values the smallest. `None` if it has no usable one.
+    #[cold]
+    pub(super) fn pick_owner(
+        &self,
+        identifiers: &Identifiers,
+        fields: Fields<'_>,
+        found: &mut Found,
+    ) -> Option<()> {
+        let user = self.user?;
+        let named = scalars(fields.get(self.user_id)).filter_map(|scalar| Named::read(identifiers, user, scalar));
+        let owner = named.min_by(|a, b| a.text.cmp(&b.text))?;
+        // `userId` feeds this identifier, so the value is among those found.
+        let at = found.rows.iter().position(|row| row.hash == owner.hash)?;
+        found.rows.swap(0, at);
+        Some(())
+    }
+
+    /// Adds what the `previousId` of an alias event can stand for, per value.
+    #[cold]
+    pub(super) fn claim(&self, identifiers: &Identifiers, fields: Fields<'_>, claims: &mut Vec<Claim>) {
+        let first = claims.len();
+        for scalar in scalars(fields.get(self.previous_id)) {
+            let read = |rank: Option<usize>| Named::read(identifiers, rank?, scalar);
+            let claim = Claim { as_user: read(self.user), as_anonymous: read(self.anonymous) };
+            if !claims[first..].iter().any(|other| other.is_same(&claim)) {
+                claims.push(claim);
+            }
+        }
+    }
+
+    /// Asks the processor for the places of an event's user ids.
+    #[inline]
+    pub(super) fn prefetch(&self, rows: &[IdentifierRow]) {
+        for row in rows.iter().filter(|row| Some(usize::from(row.rank)) == self.user) {
+            self.carried.prefetch(row.hash);
+        }
+    }
+
+    /// Takes note of an accepted event, given its identifiers and claims; adds links to the batches of the workers
+    /// that own the aliases' owners.
+    #[inline]
+    pub(super) fn accept(
+        &mut self,
+        rows: &[IdentifierRow],
+        claims: &[Claim],
+        event: AliasEvent,
+        batches: &mut [EventBatch],
+    ) {
+        // What the event itself carries does not count for its own claims.
+        let settled: Vec<bool> = claims.iter().map(|claim| self.is_user(claim)).collect();
+        let user = self.user;
+        for row in rows.iter().filter(|row| Some(usize::from(row.rank)) == user) {
+            if !self.open.is_empty() {
+                self.settle(row.hash, batches);
+            }
+            self.carried.find_or_insert(row.hash.max(1), u128::MAX);
+        }
+        for (claim, is_user) in claims.iter().zip(settled) {
+            self.assert(claim, is_user, event, batches);
+        }
+    }
+
+    /// Bytes of memory.
+    pub(super) fn bytes(&self) -> u64 {
+        let open = self.open.capacity() * size_of::<(u128, Vec<OpenAlias>)>()
+            + self.open.values().map(|aliases| aliases.capacity() * size_of::<OpenAlias>()).sum::<usize>();
+        self.carried.bytes() + open as u64
+    }
+
+    fn is_user(&self, claim: &Claim) -> bool {
+        let candidate = claim.as_user.as_ref();
+        candidate.is_some_and(|user| self.carried.find(user.hash.max(1), u128::MAX).is_some())
+    }
+
+    #[cold]
+    fn assert(&mut self, claim: &Claim, is_user: bool, event: AliasEvent, batches: &mut [EventBatch]) {
+        match &claim.as_user {
+            Some(user) if is_user => push_link(event, user, false, batches),
+            candidate => {
+                if let Some(anonymous) = &claim.as_anonymous {
+                    push_link(event, anonymous, false, batches);
+                }
+                if let Some(user) = candidate {
+                    let (as_user, as_anonymous) = (user.clone(), claim.as_anonymous.clone());
+                    let open = OpenAlias { event, as_user, as_anonymous };
+                    self.open.entry(user.hash).or_default().push(open);
+                }
+            }
+        }
+    }
+
+    /// Another event carries this user id: whatever waited for that moves from the anonymous id to it.
+    fn settle(&mut self, user: u128, batches: &mut [EventBatch]) {
+        for alias in self.open.remove(&user).into_iter().flatten() {
+            if let Some(anonymous) = &alias.as_anonymous {
+                push_link(alias.event, anonymous, true, batches);
+            }
+            push_link(alias.event, &alias.as_user, false, batches);
+        }
+    }
+}
+
+impl Claim {
+    fn is_same(&self, other: &Self) -> bool {
+        let hashes = |claim: &Self| {
+            [&claim.as_user, &claim.as_anonymous].map(|named| named.as_ref().map(|named| named.hash))
+        };
+        hashes(self) == hashes(other)
+    }
+}
+
+impl Named {
+    fn read(identifiers: &Identifiers, rank: usize, scalar: Field<'_>) -> Option<Self> {
+        let mut text = Vec::new();
+        // Values too long are counted where they stand as identifiers, not here.
+        let mut oversized = 0;
+        let row = identifiers.read(rank, scalar, &mut TextSpace { text: &mut text, base: 0 }, &mut oversized)?;
+        Some(Self { hash: row.hash, rank: row.rank, text: text.into() })
+    }
+}
+
+/// The scalar, or the elements of an array.
+fn scalars(field: Field<'_>) -> impl Iterator<Item = Field<'_>> {
+    let (single, array) = match field {
+        Field::Array(array) => (None, Some(elements(array))),
+        scalar => (Some(scalar), None),
+    };
+    single.into_iter().chain(array.into_iter().flatten())
+}
+
+/// A link of an alias event, asserted or given up. A `previousId` that names the owner itself links nothing.
+fn push_link(event: AliasEvent, other: &Named, retract: bool, batches: &mut [EventBatch]) {
+    if other.hash == event.owner {
+        return;
+    }
+    let workers = batches.len();
+    let batch = &mut batches[worker_of(event.owner, workers)];
+    let (text, len) = (batch.text.len() as u32, other.text.len() as u16);
+    batch.text.extend_from_slice(&other.text);
+    let other = IdentifierRow { hash: other.hash, text, len, rank: other.rank };
+    let AliasEvent { owner, time, place } = event;
+    batch.alias_links.push(AliasLinkRow { owner, other, time, place, retract });
+}

@@ -1,0 +1,77 @@
+//! Planted bugs: mistakes that the property tests must catch, compiled in only with the feature `planted-bugs` and
+//! dormant until a test selects one.
+//!
+//! Production code asks [`active`] behind `#[cfg(feature = "planted-bugs")]`, at the place where the mistake would
+//! naturally be made.
+
+use std::{
+    cell::Cell,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+/// A mistake that can be switched on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[repr(u32)]
+pub enum Bug {
+    /// The dedup window calls a duplicate new.
+    DuplicateCounted = 1,
+    /// An event more than an hour older than the newest seen is dropped.
+    LateEventIgnored,
+    /// An event's owner is the identifier that stands first in its text, not the one with the highest rank.
+    OwnerByArrival,
+    /// Of a key that stands twice, the first counts.
+    DuplicateKeyFirst,
+    /// Numbers go through a 64-bit float.
+    NumberAsFloat,
+    /// A timer for the end of a window, or for `now`, is a millisecond late.
+    WindowEdgeOffByOne,
+    /// A segment is not evaluated again when one that it refers to by `in_segment` changed its answer.
+    NestedSegmentStale,
+    /// A value that rises exactly to a threshold does not cross it.
+    ThresholdSkipped,
+    /// `null == x` is yes.
+    NullComparesEqual,
+}
+
+/// The bug selected for every thread; 0 for none.
+static EVERYWHERE: AtomicU32 = AtomicU32::new(0);
+
+thread_local! {
+    /// The bug selected for this thread; 0 for none.
+    static HERE: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Whether `bug` is selected, for this thread or for every thread.
+pub fn active(bug: Bug) -> bool {
+    HERE.get() == bug as u32 || EVERYWHERE.load(Ordering::Relaxed) == bug as u32
+}
+
+/// Keeps a bug selected until it is dropped.
+#[derive(Debug)]
+#[must_use = "the bug is gone when this is dropped"]
+pub struct Planted {
+    everywhere: bool,
+}
+
+/// Selects `bug` for the calling thread only, so that tests beside it stay sound.
+pub fn plant_here(bug: Bug) -> Planted {
+    HERE.set(bug as u32);
+    Planted { everywhere: false }
+}
+
+/// Selects `bug` for every thread of the process: for engines with worker threads, in a test that runs alone.
+pub fn plant_everywhere(bug: Bug) -> Planted {
+    EVERYWHERE.store(bug as u32, Ordering::Relaxed);
+    Planted { everywhere: true }
+}
+
+impl Drop for Planted {
+    fn drop(&mut self) {
+        if self.everywhere {
+            EVERYWHERE.store(0, Ordering::Relaxed);
+        } else {
+            HERE.set(0);
+        }
+    }
+}

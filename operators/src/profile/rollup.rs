@@ -1,0 +1,378 @@
+//! Stage 5, the end of an epoch: values of changed clusters are put together, every touched profile is evaluated
+//! once, and what changed is published.
+
+use std::{cmp::Reverse, sync::Arc};
+
+use tidewater_model::{Profile, ProfileId};
+
+use crate::{
+    activation::{Cause, Changes},
+    identity::{
+        State,
+        fold::Part,
+        messages::{Member, RemoteFold, RemoteJoin},
+    },
+    plan::Plan,
+    profile::{
+        aggregate,
+        record::{
+            ASSIGNED, CLUSTER, EVALUATED, FRESH, GONE, Header, HeaderMut, NEVER, NONE, OWNS, REPUBLISHED, TOUCHED,
+        },
+        value, window,
+    },
+    segment::{Cause as Why, Evaluation, Scratch, Subject},
+    store::Panes,
+};
+
+impl State {
+    /// Ends an epoch: everything that other workers sent for it has arrived.
+    pub(crate) fn finish_epoch(&mut self, folds: &[RemoteFold], joins: &[RemoteJoin]) {
+        let plan = Arc::clone(&self.plan);
+        if !folds.is_empty() || !joins.is_empty() {
+            self.trait_texts.catch_up();
+        }
+        for fold in folds {
+            let part = match (fold.windowed_only, fold.time > self.now) {
+                (true, _) => Part::Windowed,
+                (false, true) => Part::Unwindowed,
+                (false, false) => Part::Whole,
+            };
+            let event = (fold.time, fold.values.as_slice());
+            self.fold_into_cluster(&plan, fold.label.record, fold.program, event, part);
+        }
+        self.add_local_members(&plan);
+        for join in joins {
+            self.add_remote_member(&plan, join);
+        }
+        let by_events = self.epoch.touched.len();
+        self.fire_timers();
+        self.evaluate_touched(&plan, by_events);
+        self.publish_assignments();
+        self.release_dissolved();
+        self.epoch.touched.clear();
+        self.epoch.old_values.clear();
+        self.epoch.split_from.clear();
+    }
+
+    fn add_local_members(&mut self, plan: &Plan) {
+        for join in std::mem::take(&mut self.epoch.joins) {
+            let record = self.slab.get(join.node);
+            let cluster = self.slab.get(join.cluster);
+            if record.low(2) != join.cluster || !self.is_local(record.label()) || cluster.has(GONE) {
+                continue;
+            }
+            let known = join.founder && record.has(ASSIGNED);
+            if !cluster.has(REPUBLISHED) && !known {
+                self.epoch.assignments.push((record.hash(), cluster.hash(), 1));
+            }
+            self.touch(join.cluster);
+            let (node, cluster) = self.slab.pair(join.node, join.cluster);
+            cluster.set(node.words()[5] & OWNS);
+            add_values(plan, &node[plan.layout.values..], cluster, &self.trait_texts);
+            for place in &plan.layout.traits {
+                let Some(own) = &place.window else { continue };
+                let panes = Panes::from_words(&node[usize::from(own.panes)..]);
+                let panes = self.panes.get(panes, place.kind.words() + 1).to_vec();
+                let stores = (&mut self.panes, &self.trait_texts);
+                window::combine((place, own), cluster, plan.layout.values, &panes, self.now, stores);
+            }
+            self.slab.get_mut(join.node).set(ASSIGNED);
+        }
+    }
+
+    fn add_remote_member(&mut self, plan: &Plan, join: &RemoteJoin) {
+        let record = join.label.record;
+        let cluster = self.slab.get_mut(record);
+        if cluster.has(GONE) {
+            return;
+        }
+        if cluster.low(3) == 0 {
+            cluster.set_low(3, self.remote_members.len() as u32);
+            self.remote_members.push(Vec::new());
+        }
+        let list = cluster.low(3) as usize;
+        self.remote_members[list].push(join.member);
+        if !cluster.has(REPUBLISHED) {
+            let id = cluster.hash();
+            self.epoch.assignments.push((join.member.hash, id, 1));
+        }
+        self.touch(record);
+        let cluster = self.slab.get_mut(record);
+        if join.owns {
+            cluster.set(OWNS);
+        }
+        add_values(plan, &join.values, cluster, &self.trait_texts);
+        let windows = plan.layout.traits.iter().filter_map(|place| place.window.as_ref().map(|w| (place, w)));
+        for (windowed, panes) in windows.zip(&join.panes) {
+            let stores = (&mut self.panes, &self.trait_texts);
+            window::combine(windowed, cluster, plan.layout.values, panes, self.now, stores);
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        while let Some(Reverse((due, record))) = self.timers.peek().copied()
+            && due <= self.now
+        {
+            self.timers.pop();
+            let words = self.slab.get_mut(record);
+            if words.due() == due && !words.has(GONE) {
+                words.set_due(NEVER);
+                self.touch(record);
+            }
+        }
+    }
+
+    /// When time alone next changes something on this worker.
+    pub(crate) fn next_timer(&mut self) -> Option<i64> {
+        while let Some(Reverse((due, record))) = self.timers.peek()
+            && self.slab.get(*record).due() != *due
+        {
+            self.timers.pop();
+        }
+        let timer = self.timers.peek().map(|Reverse((due, _))| *due);
+        let pending = self.pending.keys().next().copied();
+        timer.into_iter().chain(pending).min()
+    }
+
+    fn evaluate_touched(&mut self, plan: &Plan, by_events: usize) {
+        const AHEAD: usize = 6;
+        let mut scratch = std::mem::take(&mut self.scratch);
+        for place in 0..self.epoch.touched.len() {
+            if let Some((ahead, _)) = self.epoch.touched.get(place + AHEAD) {
+                self.slab.prefetch(*ahead);
+            }
+            let (record, old) = self.epoch.touched[place];
+            self.evaluate(plan, (record, old), place >= by_events, &mut scratch);
+        }
+        self.scratch = scratch;
+    }
+
+    fn evaluate(&mut self, plan: &Plan, (record, old): (u32, u32), by_time: bool, scratch: &mut Scratch) {
+        let layout = &plan.layout;
+        let words = self.slab.get_mut(record);
+        words.unset(TOUCHED);
+        words.set_high(3, 0);
+        let lone = !words.has(CLUSTER);
+        if words.has(GONE) || lone && words.label() != self.own_label(record) {
+            return;
+        }
+        let words = self.slab.get_mut(record);
+        window::trim(layout, words, self.now, (&mut self.panes, &self.trait_texts));
+        if !words.has(OWNS) {
+            self.counts.profiles -= u64::from(words.has(EVALUATED));
+            words.unset(FRESH | EVALUATED);
+            return;
+        }
+        self.counts.profiles += u64::from(!words.has(EVALUATED));
+        // The bits of a profile that was published anew are gone, so they hold for no values.
+        let anew = words.has(REPUBLISHED | FRESH) && !lone || !words.has(EVALUATED);
+        let mut bits: [u64; 4] = [0; 4];
+        let mut many = Vec::new();
+        let bits = scratch_bits(&mut bits, &mut many, &words[layout.segments..layout.values]);
+        let old_values = (old != NONE).then(|| &self.epoch.old_values[old as usize..][..layout.value_words]);
+        let words = self.slab.get(record);
+        let subject = ProfileView { state: self, record };
+        let call = Evaluation {
+            old: if anew { None } else { old_values },
+            new: &words[layout.values..layout.values + layout.value_words],
+            identifiers_changed: !lone,
+            now: self.now,
+        };
+        let next = self.evaluator.evaluate(&call, &subject, bits, scratch);
+        let mut changes = std::mem::take(&mut self.epoch.changes);
+        let republished = !lone && words.has(REPUBLISHED);
+        let by_time = by_time && !republished;
+        self.publish(plan, record, bits, old_values, by_time, &mut changes);
+        self.epoch.changes = changes;
+        let words = self.slab.get_mut(record);
+        for (segment, count) in self.counts.members.iter_mut().enumerate() {
+            let [new, old] = [&*bits, &words[layout.segments..]].map(|b| b[segment / 64] >> (segment % 64) & 1);
+            *count = *count + new - old;
+        }
+        words[layout.segments..layout.values].copy_from_slice(bits);
+        words.set(EVALUATED);
+        words.unset(FRESH);
+        if let Some(next) = next
+            && next < words.due()
+        {
+            words.set_due(next);
+            self.timers.push(Reverse((next, record)));
+        }
+    }
+
+    fn own_label(&self, record: u32) -> crate::profile::record::Label {
+        crate::profile::record::Label { worker: self.worker as u8, record }
+    }
+
+    /// Says which memberships of a record began or ended.
+    fn publish(
+        &self,
+        plan: &Plan,
+        record: u32,
+        bits: &[u64],
+        old: Option<&[u64]>,
+        by_time: bool,
+        changes: &mut Changes,
+    ) {
+        let layout = &plan.layout;
+        let words = self.slab.get(record);
+        let republished =
+            words.has(CLUSTER) && words.has(REPUBLISHED) || self.epoch.split_from.contains_key(&record);
+        let before = &words[layout.segments..layout.values];
+        if before == bits && !republished {
+            return;
+        }
+        let profile = words.hash();
+        let split = self.epoch.split_from.get(&record).map(|from| Cause::Split(*from));
+        let like = if words.has(CLUSTER) {
+            changes.detail(self.members(record).into_iter(), split.unwrap_or(Cause::Values))
+        } else {
+            let own = Member { hash: profile, rank: words.rank(), text: words.text() };
+            changes.detail(std::iter::once(own), split.unwrap_or(Cause::Values))
+        };
+        if republished {
+            changes.alive.push((profile, like));
+        }
+        let subject = ProfileView { state: self, record };
+        let new = &words[layout.values..layout.values + layout.value_words];
+        let cause = Why { old, new, identifiers_changed: words.has(CLUSTER), by_time };
+        for segment in 0..layout.segment_words * 64 {
+            let [new_bit, old_bit] = [bits, before].map(|bits| bits[segment / 64] >> (segment % 64) & 1 == 1);
+            if new_bit == old_bit {
+                continue;
+            }
+            let detail = changes.detail_like(like, |text| {
+                self.evaluator.reason(segment, &cause, &subject, text);
+            });
+            let row = crate::activation::ChangeRow { profile, segment: segment as u32, entered: new_bit, detail };
+            changes.rows.push(row);
+        }
+    }
+
+    /// Says where identifiers belong whose cluster is new or has another id.
+    fn publish_assignments(&mut self) {
+        for record in std::mem::take(&mut self.epoch.republished) {
+            let words = self.slab.get_mut(record);
+            words.unset(REPUBLISHED);
+            if words.has(GONE) {
+                continue;
+            }
+            let profile = words.hash();
+            for member in self.members(record) {
+                self.epoch.assignments.push((member.hash, profile, 1));
+            }
+        }
+        for node in std::mem::take(&mut self.epoch.created) {
+            let words = self.slab.get(node);
+            let hash = words.hash();
+            if words.label() != self.own_label(node) {
+                self.slab.get_mut(node).set(ASSIGNED);
+            } else if !words.has(GONE) {
+                self.slab.get_mut(node).set(ASSIGNED);
+                self.epoch.assignments.push((hash, hash, 1));
+            }
+        }
+    }
+
+    /// The profile in a record of this worker, with windows as of `now`.
+    pub(crate) fn read_profile(&self, record: u32) -> Option<Profile> {
+        let layout = &self.plan.layout;
+        let words = self.slab.get(record);
+        if !words.has(OWNS) || words.has(GONE) {
+            return None;
+        }
+        let mut identifiers = vec![Vec::new(); self.plan.spec().identifiers.len()];
+        for member in self.members(record) {
+            identifiers[usize::from(member.rank)].push(self.texts.read(member.text, str::to_owned));
+        }
+        identifiers.iter_mut().for_each(|values| values.sort_unstable());
+        let values = &words[layout.values..layout.values + layout.value_words];
+        let bits = &words[layout.segments..layout.values];
+        Some(Profile {
+            id: ProfileId(words.hash()),
+            identifiers,
+            traits: layout.traits.iter().map(|place| self.read_trait(place, words, values)).collect(),
+            segments: crate::activation::set_bits(bits).map(|(segment, _)| segment as usize).collect(),
+        })
+    }
+
+    /// The value of a trait now: panes that ended since the record was last evaluated do not count.
+    fn read_trait(
+        &self,
+        place: &crate::profile::layout::TraitLayout,
+        record: &[u64],
+        values: &[u64],
+    ) -> tidewater_model::Value {
+        let text = |start, len| self.trait_texts.get(start, len);
+        let Some(own) = &place.window else { return value::read(place, values, text) };
+        let width = place.kind.words() + 1;
+        let mut live = vec![0; values.len()];
+        let words = &mut live[usize::from(place.word)..][..width - 1];
+        place.kind.clear(words);
+        let panes = Panes::from_words(&record[usize::from(own.panes)..]);
+        for pane in self.panes.get(panes, width).chunks_exact(width) {
+            if (pane[0] as i64).saturating_add(own.length) > self.now {
+                aggregate::combine(place.kind, words, &pane[1..], &self.trait_texts);
+            }
+        }
+        value::read(place, &live, text)
+    }
+}
+
+fn scratch_bits<'a>(few: &'a mut [u64; 4], many: &'a mut Vec<u64>, bits: &[u64]) -> &'a mut [u64] {
+    if bits.len() <= few.len() {
+        few[..bits.len()].copy_from_slice(bits);
+        &mut few[..bits.len()]
+    } else {
+        many.extend_from_slice(bits);
+        many
+    }
+}
+
+/// Adds a member's unwindowed values and identifier counters to its cluster's.
+fn add_values(plan: &Plan, values: &[u64], cluster: &mut [u64], texts: &crate::store::TraitTexts) {
+    let layout = &plan.layout;
+    let own = &mut cluster[layout.values..layout.values + layout.value_words];
+    for place in layout.traits.iter().filter(|place| place.window.is_none()) {
+        let (first, words) = (usize::from(place.word), place.kind.words());
+        aggregate::combine(place.kind, &mut own[first..first + words], &values[first..first + words], texts);
+    }
+    for counter in layout.identifier_counters.iter().flatten() {
+        own[usize::from(*counter)] += values[usize::from(*counter)];
+    }
+}
+
+/// What segments ask about one profile.
+struct ProfileView<'a> {
+    state: &'a State,
+    record: u32,
+}
+
+impl Subject for ProfileView<'_> {
+    fn has_value(&self, identifier: usize, hash: u128) -> bool {
+        let words = self.state.slab.get(self.record);
+        if !words.has(CLUSTER) {
+            return words.hash() == hash && usize::from(words.rank()) == identifier;
+        }
+        if crate::worker_of(hash, self.state.workers) == self.state.worker {
+            let node = self.state.node(hash).map(|node| self.state.slab.get(node));
+            return node.is_some_and(|node| node.label() == self.state.own_label(self.record));
+        }
+        self.state.remote_members[words.low(3) as usize].iter().any(|member| member.hash == hash)
+    }
+
+    fn text(&self, start: u64, len: u32) -> &[u8] {
+        self.state.trait_texts.get(start, len)
+    }
+
+    fn next_expiry(&self, trait_index: usize) -> Option<i64> {
+        let place = &self.state.plan.layout.traits[trait_index];
+        let own = place.window.as_ref()?;
+        window::next_expiry(place, own, self.state.slab.get(self.record), &self.state.panes)
+    }
+
+    fn falls_below(&self, trait_index: usize, k: u64) -> Option<i64> {
+        let own = self.state.plan.layout.traits[trait_index].window.as_ref()?;
+        window::falls_below(own, self.state.slab.get(self.record), &self.state.panes, k)
+    }
+}

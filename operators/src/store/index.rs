@@ -1,0 +1,128 @@
+//! From an identifier's hash to the number of its record.
+//!
+//! Open addressing in 256 parts that grow on their own, so that no single step moves more than 1/256 of the
+//! entries. An entry is eight bytes, a tag and a record number; the full 128 bits stand in the record, where the
+//! caller compares them.
+
+use crate::{intrinsics::prefetch, plan::SHARDS};
+
+const EMPTY: u64 = u64::MAX;
+
+/// Hash to record number.
+#[derive(Debug)]
+pub(crate) struct Index {
+    parts: Vec<Part>,
+}
+
+#[derive(Debug)]
+struct Part {
+    entries: Vec<u64>,
+    used: usize,
+}
+
+impl Part {
+    fn mask(&self) -> usize {
+        self.entries.len() - 1
+    }
+}
+
+fn part_of(hash: u128) -> usize {
+    (hash >> 120) as usize
+}
+
+fn tag_of(hash: u128) -> u64 {
+    hash as u64 & 0xffff_ffff_0000_0000
+}
+
+fn slot_of(hash: u128) -> usize {
+    hash as u32 as usize
+}
+
+impl Index {
+    /// An empty index.
+    pub(crate) fn new() -> Self {
+        Self { parts: (0..SHARDS).map(|_| Part { entries: vec![EMPTY; 8], used: 0 }).collect() }
+    }
+
+    /// Asks the processor for the slot of a hash.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u128) {
+        let part = &self.parts[part_of(hash)];
+        prefetch(&part.entries[slot_of(hash) & part.mask()]);
+    }
+
+    /// The record for which `is_it` says yes, among those whose tag is the hash's.
+    #[inline]
+    pub(crate) fn find(&self, hash: u128, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        let part = &self.parts[part_of(hash)];
+        let mut slot = slot_of(hash) & part.mask();
+        loop {
+            let entry = part.entries[slot];
+            if entry == EMPTY {
+                return None;
+            }
+            if entry & 0xffff_ffff_0000_0000 == tag_of(hash) && is_it(entry as u32) {
+                return Some(entry as u32);
+            }
+            slot = (slot + 1) & part.mask();
+        }
+    }
+
+    /// The first record with the hash's tag, unchecked: good enough to prefetch it.
+    #[inline]
+    pub(crate) fn guess(&self, hash: u128) -> Option<u32> {
+        self.find(hash, |_| true)
+    }
+
+    /// Adds an entry that is not there yet. `hash_of` gives the hash of a record, for moving entries.
+    pub(crate) fn insert(&mut self, hash: u128, record: u32, hash_of: impl Fn(u32) -> u128) {
+        let number = part_of(hash);
+        let part = &mut self.parts[number];
+        // Parts fill up to between 5/8 and 7/8, each to a bound of its own, so that they do not all grow at once.
+        let bound = part.entries.len() * (20 + number % 8) / 32;
+        if part.used >= bound {
+            let mut grown = vec![EMPTY; part.entries.len() * 2];
+            for entry in part.entries.iter().filter(|entry| **entry != EMPTY) {
+                place(&mut grown, slot_of(hash_of(*entry as u32)), *entry);
+            }
+            part.entries = grown;
+        }
+        place(&mut part.entries, slot_of(hash), tag_of(hash) | u64::from(record));
+        part.used += 1;
+    }
+
+    /// Bytes of memory.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.parts.iter().map(|part| part.entries.capacity() as u64 * 8).sum()
+    }
+}
+
+fn place(entries: &mut [u64], slot: usize, entry: u64) {
+    let mask = entries.len() - 1;
+    let mut slot = slot & mask;
+    while entries[slot] != EMPTY {
+        slot = (slot + 1) & mask;
+    }
+    entries[slot] = entry;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_what_was_inserted_also_when_slots_and_tags_collide() {
+        let mut index = Index::new();
+        // Few distinct tags and slots: chains and equal tags are common.
+        let hashes: Vec<u128> =
+            (0..5_000u128).map(|i| (i % 3) << 120 | i << 64 | (i % 7) << 32 | (i % 11)).collect();
+        for (record, hash) in hashes.iter().enumerate() {
+            assert_eq!(index.find(*hash, |r| hashes[r as usize] == *hash), None);
+            index.insert(*hash, record as u32, |r| hashes[r as usize]);
+        }
+        for (record, hash) in hashes.iter().enumerate() {
+            assert_eq!(index.find(*hash, |r| hashes[r as usize] == *hash), Some(record as u32));
+        }
+        assert_eq!(index.find(1 << 100, |r| hashes[r as usize] == 1 << 100), None);
+    }
+}
