@@ -110,6 +110,10 @@ pub(crate) struct Reader<'a> {
     errors: Vec<ConfigError>,
 }
 
+#[cfg_attr(
+    not(all(feature = "file", feature = "http", feature = "webhook")),
+    allow(dead_code, reason = "not every connector has keys of every kind")
+)]
 impl<'a> Reader<'a> {
     /// Starts reading, which reports the unknown keys and the missing ones.
     pub(crate) fn new(map: &'a Map<String, Value>, keys: &[ConfigKey]) -> Self {

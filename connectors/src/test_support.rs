@@ -5,6 +5,7 @@ use serde_json::Value;
 use tidewater_connector_api::conformance::sink::Arrival;
 
 /// The delta of one JSON object as the contract writes it.
+#[cfg_attr(not(any(feature = "file", feature = "stdout", feature = "webhook")), allow(dead_code))]
 pub(crate) fn arrival(delta: &Value, key: Option<&str>) -> Arrival {
     let text = |name: &str| delta[name].as_str().unwrap().to_owned();
     Arrival {
@@ -17,6 +18,7 @@ pub(crate) fn arrival(delta: &Value, key: Option<&str>) -> Arrival {
 }
 
 /// The deltas of a text of lines; a torn line fails the test.
+#[cfg_attr(not(any(feature = "file", feature = "stdout", feature = "webhook")), allow(dead_code))]
 pub(crate) fn arrivals(lines: &[u8]) -> Vec<Arrival> {
     assert!(lines.is_empty() || lines.ends_with(b"\n"), "whole lines only");
     lines

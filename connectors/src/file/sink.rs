@@ -73,7 +73,7 @@ impl Sink for FileSink {
             .on_file(move |path, output| {
                 let opened = output.insert(open(path)?);
                 match position {
-                    Some(length) => cut_back(path, &mut opened.file, length).map(|()| length),
+                    Some(length) => cut_back(path, &opened.file, length).map(|()| length),
                     None => end_of(path, &mut opened.file),
                 }
             })
@@ -135,7 +135,7 @@ fn lock(path: &str, file: &File) -> Result<(), DeliveryError> {
 }
 
 /// Cuts off what was never acknowledged.
-fn cut_back(path: &str, file: &mut File, length: u64) -> Result<(), DeliveryError> {
+fn cut_back(path: &str, file: &File, length: u64) -> Result<(), DeliveryError> {
     let actual = file.metadata().map_err(|error| failed(path, "look at", &error))?.len();
     if actual < length {
         return Err(DeliveryError::refused(format!(
@@ -190,7 +190,7 @@ fn append(
     if !there {
         return Err(DeliveryError::refused(format!("{path} was moved or removed while it was written")));
     }
-    cut_back(path, &mut output.file, committed)?;
+    cut_back(path, &output.file, committed)?;
     let written = output
         .file
         .seek(SeekFrom::Start(committed))
