@@ -24,6 +24,7 @@ use timely::{
 use crate::{
     activation::Changes,
     epoch::Inbox,
+    extension::{Context, Extension, RelationInput},
     graph::{self, Time},
     identity::State,
     ingest::EventBatch,
@@ -90,6 +91,7 @@ type AssignmentTrace = TraceAgent<ValSpine<u128, u128, Time, isize>>;
 /// One worker's share of the dataflow. Lives on the timely worker's thread.
 pub struct WorkerDataflow {
     input: InputHandle<Time, CapacityContainerBuilder<Vec<EpochInput>>>,
+    relations: Vec<Box<dyn RelationInput>>,
     probe: ProbeHandle<Time>,
     worker: Rc<RefCell<graph::Worker>>,
     memberships: MembershipTrace,
@@ -101,15 +103,26 @@ pub struct WorkerDataflow {
 impl WorkerDataflow {
     /// Builds the dataflow on `worker`. Every worker builds the same one; `texts` is shared by all of them.
     pub fn build(worker: &mut Worker, plan: Arc<Plan>, texts: Arc<Texts>) -> Self {
+        Self::build_with(worker, plan, texts, &[])
+    }
+
+    /// Like [`build`](Self::build), with further operators on the collections it keeps.
+    pub fn build_with(
+        worker: &mut Worker,
+        plan: Arc<Plan>,
+        texts: Arc<Texts>,
+        extensions: &[Arc<dyn Extension>],
+    ) -> Self {
         let (index, workers) = (worker.index(), worker.peers());
         let shared = Rc::new(RefCell::new(graph::Worker {
-            state: State::new(plan, texts, index, workers),
+            state: State::new(Arc::clone(&plan), texts, index, workers),
             inbox: Inbox::default(),
             epoch: None,
             recycled: None,
         }));
         let mut input = InputHandle::new();
         let probe = ProbeHandle::new();
+        let mut relations = Vec::new();
         let (memberships, assignments) = worker.dataflow_named::<Time, _, _>("Tidewater", |scope| {
             let events = input.to_stream(scope);
             let published = if workers == 1 {
@@ -123,15 +136,27 @@ impl WorkerDataflow {
             let assignments = assignments.arrange_by_key_named("Assignments");
             memberships.stream.clone().probe_with(&probe);
             assignments.stream.clone().probe_with(&probe);
+            let mut context = Context {
+                scope,
+                plan: &plan,
+                worker: index,
+                memberships: memberships.clone(),
+                assignments: assignments.clone(),
+                probe: &probe,
+                inputs: &mut relations,
+            };
+            extensions.iter().for_each(|extension| extension.build(&mut context));
             (memberships.trace, assignments.trace)
         });
-        Self { input, probe, worker: shared, memberships, assignments, epoch: 0, now: Timestamp(i64::MIN) }
+        let (epoch, now) = (0, Timestamp(i64::MIN));
+        Self { input, relations, probe, worker: shared, memberships, assignments, epoch, now }
     }
 
     /// Feeds one epoch. The one before must be complete and [`finish`](Self::finish)ed.
     pub fn feed(&mut self, input: EpochInput) {
         (self.epoch, self.now) = (input.epoch, input.now);
         self.worker.borrow_mut().epoch = Some(input.epoch);
+        self.relations.iter_mut().for_each(|relation| relation.feed(input.epoch));
         self.input.advance_to(input.epoch);
         self.input.send(input);
         self.input.advance_to(self.epoch + 1);

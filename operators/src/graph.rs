@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// The engine's logical time: the epoch.
-pub(crate) type Time = u64;
+pub type Time = u64;
 
 /// A change of `memberships`: ((segment, profile), epoch, +1 or -1).
 pub(crate) type MembershipUpdate = ((u32, u128), Time, isize);
@@ -76,7 +76,10 @@ enum Message {
 }
 
 /// One worker: everything happens as soon as the epoch's input is there.
-pub(crate) fn single<'scope>(input: StreamVec<'scope, Time, EpochInput>, worker: Shared) -> Published<'scope> {
+pub(crate) fn single<'scope>(
+    input: StreamVec<'scope, Time, EpochInput>,
+    worker: Shared,
+) -> Published<'scope> {
     let mut builder = OperatorBuilder::new("Profiles".into(), input.scope());
     let mut input = builder.new_input(input, Pipeline);
     let (memberships, memberships_stream) = builder.new_output::<Vec<MembershipUpdate>>();
@@ -220,16 +223,18 @@ fn receive(worker: &mut Worker, message: Message, out: &mut Outbox) {
 /// Addresses what a stage left; merges go to everyone.
 fn route(out: Outbox, workers: usize) -> impl Iterator<Item = Routed> {
     let to = move |worker: u8, message| Routed { to: worker, message };
-    let looks = out.looks.into_iter().map(move |look| {
-        to(crate::worker_of(look.hash, workers) as u8, Message::Look(look))
-    });
+    let looks = out
+        .looks
+        .into_iter()
+        .map(move |look| to(crate::worker_of(look.hash, workers) as u8, Message::Look(look)));
     let meetings = out.meetings.into_iter().map(move |meeting| {
         let next = if meeting.met.is_none() { meeting.a } else { meeting.b };
         to(next.worker, Message::Meeting(meeting))
     });
-    let merges = out.merges.into_iter().flat_map(move |merge| {
-        (0..workers).map(move |worker| to(worker as u8, Message::Merge(merge)))
-    });
+    let merges = out
+        .merges
+        .into_iter()
+        .flat_map(move |merge| (0..workers).map(move |worker| to(worker as u8, Message::Merge(merge))));
     let folds = out.folds.into_iter().map(move |fold| to(fold.label.worker, Message::Fold(fold)));
     let joins = out.joins.into_iter().map(move |join| to(join.label.worker, Message::Join(join)));
     let vertices =

@@ -6,6 +6,7 @@
 mod activation;
 pub mod dataflow;
 mod epoch;
+pub mod extension;
 mod graph;
 mod identity;
 pub mod ingest;

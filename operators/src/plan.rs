@@ -135,7 +135,9 @@ impl Plan {
             Fold {
                 trait_index: index as u16,
                 value: (condition_words + 2 * column.unwrap_or(0)) as u16,
-                condition: condition.and_then(|own| conditions.iter().position(|c| c == own)).map(|c| c as u16),
+                condition: condition
+                    .and_then(|own| conditions.iter().position(|c| c == own))
+                    .map(|c| c as u16),
             }
         };
         let program_for = |name: Option<&str>| {

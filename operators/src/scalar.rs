@@ -76,7 +76,8 @@ mod tests {
 
     #[test]
     fn packs_and_orders() {
-        let numbers = [-1_000_000_000_000_000_000_000_000_000, -1, 0, 1, 1_000_000_000_000_000_000_000_000_000];
+        let numbers =
+            [-1_000_000_000_000_000_000_000_000_000, -1, 0, 1, 1_000_000_000_000_000_000_000_000_000];
         let packed: Vec<_> = numbers.iter().map(|n| Scalar128::number(Decimal(*n))).collect();
         assert!(packed.windows(2).all(|pair| pair[0].0 < pair[1].0));
         for (number, scalar) in numbers.iter().zip(&packed) {

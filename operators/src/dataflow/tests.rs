@@ -38,10 +38,8 @@ fn spec() -> PipelineSpec {
         aggregate,
         events: if event == "*" { EventFilter::Any } else { EventFilter::Named(event.into()) },
         condition: None,
-        window: window.map(|(length, resolution)| Window {
-            length: Millis(length),
-            resolution: Millis(resolution),
-        }),
+        window: window
+            .map(|(length, resolution)| Window { length: Millis(length), resolution: Millis(resolution) }),
     };
     let traits = vec![
         with("a_count", Aggregate::Count, "a", None),
@@ -92,17 +90,15 @@ struct Step {
 const START: i64 = 1_700_000_000_000;
 
 fn event() -> impl Strategy<Value = Json> {
-    let id = |prefix: &'static str, n: usize| {
-        prop_oneof![3 => Just(None), 2 => (0..n).prop_map(move |i| Some(format!("{prefix}{i}")))]
-    };
+    let id = |prefix: &'static str, n: usize| prop_oneof![3 => Just(None), 2 => (0..n).prop_map(move |i| Some(format!("{prefix}{i}")))];
     let text = prop_oneof![Just(None), Just(Some("x")), Just(Some("y"))];
-    (id("u", 5), id("e", 6), id("a", 12), 0i64..80, prop_oneof![Just("a"), Just("b")], 0i64..50, text).prop_map(
-        |(user, email, anonymous, time, name, v, s)| {
-            let anonymous = anonymous.or_else(|| (user.is_none() && email.is_none()).then(|| "a0".to_owned()));
+    (id("u", 5), id("e", 6), id("a", 12), 0i64..80, prop_oneof![Just("a"), Just("b")], 0i64..50, text)
+        .prop_map(|(user, email, anonymous, time, name, v, s)| {
+            let anonymous =
+                anonymous.or_else(|| (user.is_none() && email.is_none()).then(|| "a0".to_owned()));
             json!({"type": "track", "event": name, "userId": user, "email": email, "anonymousId": anonymous,
                 "timestamp": START + time, "v": v, "s": s})
-        },
-    )
+        })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -111,8 +107,11 @@ fn step() -> impl Strategy<Value = Step> {
         (rank, format!("{prefix}{}", n % count))
     });
     let unlink = prop_oneof![4 => Just(None), 1 => (id.clone(), id).prop_map(Some)];
-    (prop::collection::vec(event(), 0..8), 0i64..25, unlink)
-        .prop_map(|(events, advance, unlink)| Step { events, advance, unlink })
+    (prop::collection::vec(event(), 0..8), 0i64..25, unlink).prop_map(|(events, advance, unlink)| Step {
+        events,
+        advance,
+        unlink,
+    })
 }
 
 /// Decodes events the slow way.

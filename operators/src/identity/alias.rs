@@ -31,7 +31,8 @@ struct Mentions {
 impl AliasMentions {
     /// An alias event at `place` asserts a link; `known` says that other events assert it already.
     pub(crate) fn assert(&mut self, owner: u128, other: u128, place: u64, known: bool) {
-        let link = self.links.entry((owner, other)).or_insert(AliasLink { places: Vec::new(), ordinary: known });
+        let link =
+            self.links.entry((owner, other)).or_insert(AliasLink { places: Vec::new(), ordinary: known });
         link.places.push(place);
     }
 

@@ -113,8 +113,7 @@ impl State {
             let record = self.slab.get(guess);
             record.hash() == owner.hash && !record.has(CLUSTER | GONE)
         };
-        let node =
-            if known { guess } else { self.mention(owner, batch.text_of(owner), event.place, out) };
+        let node = if known { guess } else { self.mention(owner, batch.text_of(owner), event.place, out) };
         if event.place < self.slab.get(node).first_mention().place {
             self.lower_first(node, event.place, out);
         }
@@ -249,7 +248,8 @@ impl State {
             let owner = self.slab.get(node).hash();
             if self.is_cut(owner, other.hash) {
                 self.send_look(node, other, batch.text_of(other), event.place, LookKind::Mention, out);
-            } else if self.links_of(node).assert(other.hash, event.time) || self.alias.must_hear(owner, other.hash)
+            } else if self.links_of(node).assert(other.hash, event.time)
+                || self.alias.must_hear(owner, other.hash)
             {
                 self.send_look(node, other, batch.text_of(other), event.place, LookKind::Link, out);
             }
@@ -296,4 +296,3 @@ impl State {
 fn applies(fold: &Fold, values: &[u64]) -> bool {
     fold.condition.is_none_or(|bit| values[usize::from(bit) / 64] >> (bit % 64) & 1 == 1)
 }
-

@@ -18,7 +18,8 @@ use crate::{
     ingest::IdentifierRow,
     plan::Plan,
     profile::record::{
-        ASSIGNED, CLUSTER, EVALUATED, First, FRESH, GONE, Header, HeaderMut, Label, NEVER, NONE, OWNS, TOUCHED,
+        ASSIGNED, CLUSTER, EVALUATED, FRESH, First, GONE, Header, HeaderMut, Label, NEVER, NONE, OWNS,
+        TOUCHED,
     },
     segment::{Evaluator, Scratch},
     store::{Index, PanePool, Slab, Texts, TraitTexts},
@@ -141,13 +142,7 @@ impl State {
     }
 
     /// The node of an identifier, made if it is new, that an event at `place` mentions.
-    pub(crate) fn mention(
-        &mut self,
-        row: &IdentifierRow,
-        text: &[u8],
-        place: u64,
-        out: &mut Outbox,
-    ) -> u32 {
+    pub(crate) fn mention(&mut self, row: &IdentifierRow, text: &[u8], place: u64, out: &mut Outbox) -> u32 {
         match self.node(row.hash) {
             Some(node) => {
                 let record = self.slab.get(node);

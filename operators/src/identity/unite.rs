@@ -12,7 +12,9 @@ use crate::{
         messages::{Member, Merge, Outbox, RemoteJoin, Side},
         state::{Join, State},
     },
-    profile::record::{ASSIGNED, EVALUATED, FRESH, First, GONE, Header, HeaderMut, Label, NONE, OWNS, REPUBLISHED},
+    profile::record::{
+        ASSIGNED, EVALUATED, FRESH, First, GONE, Header, HeaderMut, Label, NONE, OWNS, REPUBLISHED,
+    },
     store::Panes,
 };
 
@@ -242,9 +244,7 @@ fn find(parent: &mut [usize], mut of: usize) -> usize {
 /// Any total order does, as long as every worker sorts alike.
 fn sort_key(merge: &Merge) -> (Label, Label, u64, u64) {
     match merge {
-        Merge::Join(a, b) => {
-            (a.label.min(b.label), a.label.max(b.label), a.first.place, b.first.place)
-        }
+        Merge::Join(a, b) => (a.label.min(b.label), a.label.max(b.label), a.first.place, b.first.place),
         Merge::Dirty(label) => (*label, *label, 0, 0),
     }
 }

@@ -84,7 +84,8 @@ impl Aliases {
         found: &mut Found,
     ) -> Option<()> {
         let user = self.user?;
-        let named = scalars(fields.get(self.user_id)).filter_map(|scalar| Named::read(identifiers, user, scalar));
+        let named =
+            scalars(fields.get(self.user_id)).filter_map(|scalar| Named::read(identifiers, user, scalar));
         let owner = named.min_by(|a, b| a.text.cmp(&b.text))?;
         // `userId` feeds this identifier, so the value is among those found.
         let at = found.rows.iter().position(|row| row.hash == owner.hash)?;
@@ -146,7 +147,7 @@ impl Aliases {
 
     fn is_user(&self, claim: &Claim) -> bool {
         let candidate = claim.as_user.as_ref();
-        candidate.is_some_and(|user| self.carried.find(user.hash.max(1), u128::MAX).is_some())
+        candidate.is_some_and(|user| self.carried.contains(user.hash.max(1), u128::MAX))
     }
 
     #[cold]
@@ -191,7 +192,8 @@ impl Named {
         let mut text = Vec::new();
         // Values too long are counted where they stand as identifiers, not here.
         let mut oversized = 0;
-        let row = identifiers.read(rank, scalar, &mut TextSpace { text: &mut text, base: 0 }, &mut oversized)?;
+        let row =
+            identifiers.read(rank, scalar, &mut TextSpace { text: &mut text, base: 0 }, &mut oversized)?;
         Some(Self { hash: row.hash, rank: row.rank, text: text.into() })
     }
 }

@@ -358,7 +358,9 @@ impl EventNames {
             return UNNAMED;
         }
         match fields.get(self.event) {
-            Field::Text(_) => fields.find_name(self.event, &self.programs).map_or(UNNAMED, |found| found as u16),
+            Field::Text(_) => {
+                fields.find_name(self.event, &self.programs).map_or(UNNAMED, |found| found as u16)
+            }
             Field::Escaped(raw) => {
                 let mut name = Vec::new();
                 unescape(raw, &mut name);

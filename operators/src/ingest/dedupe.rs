@@ -1,22 +1,23 @@
 //! Messages accepted not long ago, so that one sent twice counts once.
 //!
 //! A message is remembered for at least the window, a moment at its end included, and forgotten before one and a
-//! half windows have passed. Time comes in halves of a window: each half has a table of its own, three are kept, and
-//! when a fourth begins the oldest goes as a whole. So an entry needs no time of its own.
+//! half windows have passed. Time comes in halves of a window. An entry keeps which half it was accepted in, modulo
+//! four: the current half and the two before count, and what the one before these left behind is swept out part by
+//! part while messages come in.
 //!
-//! An entry is 16 bytes: 96 bits of the id and 32 bits of the content. With a billion messages remembered the
-//! chance that any two of them share 96 bits is below 10^-11; that a conflict passes for a duplicate, both of which
+//! An entry is 16 bytes: 94 bits of the id, 2 of the time and 32 of the content. With a billion messages remembered
+//! the chance that any two of them share 94 bits is below 10^-10; that a conflict passes for a duplicate, both of which
 //! keep the event out of the log, has a chance of 2^-32 per conflict.
 
 use tidewater_model::{Dedup as Remember, Timestamp};
 
-use super::{
-    message::MessageKey,
-    table::{Part, Table, parts_bytes},
-};
+use super::{message::MessageKey, table::Table};
+use crate::plan::SHARDS;
 
 /// The bits of an entry that are the id's.
-const ID: u128 = !0xffff_ffff;
+const ID: u128 = !0x3_ffff_ffff;
+/// Where the two bits of its time are.
+const HALF_SHIFT: u32 = 32;
 
 /// What is to be done with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +35,13 @@ pub enum Verdict {
 pub struct Dedup {
     /// Half a window in milliseconds; `None` remembers forever.
     half: Option<i64>,
-    /// When the half window of `generations[0]` began; half windows are counted from 1970.
+    /// Which half of a window it is, counted from 1970.
     current: i64,
-    /// The current half window and the two before.
-    generations: [Table; 3],
-    /// Parts of forgotten generations, freed one by one.
-    forgotten: Vec<Part>,
+    /// When it ends, in milliseconds since 1970.
+    ends: i64,
+    table: Table,
+    /// Parts of the table from this one on have not been swept since the current half began.
+    swept: usize,
 }
 
 impl Dedup {
@@ -49,24 +51,32 @@ impl Dedup {
             Remember::For(window) => Some((window.0 / 2 + window.0 % 2).max(1)),
             Remember::Forever => None,
         };
-        let generations = std::array::from_fn(|_| Table::new());
-        Self { half, current: i64::MIN, generations, forgotten: Vec::new() }
+        let ends = if half.is_some() { i64::MIN } else { i64::MAX };
+        Self { half, current: i64::MIN, ends, table: Table::new(), swept: SHARDS }
     }
 
     /// Decides about a message at `now` on the engine's clock, and remembers it if it is new. Duplicates do not
     /// extend how long the first is remembered. A `now` that goes back counts as the latest seen.
     #[inline]
     pub fn check(&mut self, now: Timestamp, key: MessageKey) -> Verdict {
-        self.advance(now);
-        let entry = entry(key);
-        let [current, older @ ..] = &mut self.generations;
-        let in_older = older.iter().find_map(|table| if table.is_empty() { None } else { table.find(entry, ID) });
-        let Some(seen) = in_older.or_else(|| current.find_or_insert(entry, ID)) else { return Verdict::New };
+        if now.0 >= self.ends {
+            self.begin(now);
+        }
+        if self.swept < SHARDS {
+            self.sweep_one();
+        }
+        let entry = self.entry(key);
+        let current = self.current;
+        let Some(seen) = self.table.find_or_insert(entry, ID) else { return Verdict::New };
+        if !is_fresh(*seen, current) {
+            *seen = entry;
+            return Verdict::New;
+        }
         #[cfg(feature = "planted-bugs")]
         if crate::planted::active(crate::planted::Bug::DuplicateCounted) {
             return Verdict::New;
         }
-        if seen == entry { Verdict::Duplicate } else { Verdict::Conflict }
+        if *seen as u32 == entry as u32 { Verdict::Duplicate } else { Verdict::Conflict }
     }
 
     /// Remembers a message that was accepted at `now`, when the log is replayed.
@@ -74,50 +84,67 @@ impl Dedup {
         self.check(now, key);
     }
 
-    /// Asks the processor for the places that [`check`](Self::check) will look at; worth it some events ahead.
+    /// Asks the processor for the place that [`check`](Self::check) will look at; worth it some events ahead.
     #[inline]
     pub fn prefetch(&self, key: MessageKey) {
-        for table in &self.generations {
-            if !table.is_empty() {
-                table.prefetch(entry(key));
-            }
-        }
+        self.table.prefetch(key.id);
     }
 
     /// Bytes of memory.
     pub fn bytes(&self) -> u64 {
-        self.generations.iter().map(Table::bytes).sum::<u64>() + parts_bytes(&self.forgotten)
+        self.table.bytes()
     }
 
+    /// The entry of a message accepted now. Never 0, which it could be only by its content.
     #[inline(always)]
-    fn advance(&mut self, now: Timestamp) {
+    fn entry(&self, key: MessageKey) -> u128 {
+        let half = (self.current as u128 & 3) << HALF_SHIFT;
+        key.id & ID | half | u128::from((key.content as u32).max(1))
+    }
+
+    /// Another half of a window has begun.
+    #[cold]
+    fn begin(&mut self, now: Timestamp) {
         let Some(half) = self.half else { return };
-        if now.0 >= self.current.saturating_add(half) {
-            self.begin(now, half);
+        // Two bits tell four halves apart, so what the last sweep has left must go before a fifth can begin.
+        while self.swept < SHARDS {
+            self.sweep_one();
         }
-        if !self.forgotten.is_empty() {
-            self.forgotten.pop();
+        let before = std::mem::replace(&mut self.current, now.0.div_euclid(half));
+        self.ends = (self.current.saturating_add(1)).saturating_mul(half);
+        match self.current.saturating_sub(before) {
+            1 => self.swept = 0,
+            // What is left of two halves or more would be mistaken for fresh.
+            _ => self.forget_before(before),
         }
     }
 
     #[cold]
-    fn begin(&mut self, now: Timestamp, half: i64) {
-        let start = now.0.div_euclid(half).saturating_mul(half);
-        let ended = start.saturating_sub(self.current) / half;
-        for _ in 0..ended.min(3) {
-            self.generations.rotate_right(1);
-            let oldest = std::mem::replace(&mut self.generations[0], Table::new());
-            if !oldest.is_empty() {
-                self.forgotten.extend(oldest.into_parts());
-            }
+    fn sweep_one(&mut self) {
+        let current = self.current;
+        self.table.retain(self.swept, |entry| is_fresh(entry, current));
+        self.swept += 1;
+    }
+
+    /// Drops at once what is no longer fresh after a jump from the half `before`.
+    fn forget_before(&mut self, before: i64) {
+        let current = self.current;
+        let age_then = |entry: u128| age(entry, before);
+        let jump = current.saturating_sub(before);
+        for part in 0..SHARDS {
+            self.table.retain(part, |entry| age_then(entry).saturating_add(jump) <= 2);
         }
-        self.current = start;
+        self.swept = SHARDS;
     }
 }
 
-/// The entry of a message; never 0.
+/// How many halves before `current` an entry was accepted.
 #[inline(always)]
-fn entry(key: MessageKey) -> u128 {
-    let entry = key.id & ID | u128::from(key.content as u32);
-    if entry == 0 { 1 } else { entry }
+fn age(entry: u128, current: i64) -> i64 {
+    current.wrapping_sub((entry >> HALF_SHIFT) as i64) & 3
+}
+
+#[inline(always)]
+fn is_fresh(entry: u128, current: i64) -> bool {
+    age(entry, current) <= 2
 }

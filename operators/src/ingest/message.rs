@@ -48,7 +48,12 @@ impl Messages {
     /// The key of an event with these members. A `messageId` is a string that is not empty, or a number; `None` for
     /// an event that has neither it nor a time of its own.
     #[inline]
-    pub(super) fn read(&self, fields: Fields<'_>, members: &[Member], has_own_time: bool) -> Option<MessageKey> {
+    pub(super) fn read(
+        &self,
+        fields: Fields<'_>,
+        members: &[Member],
+        has_own_time: bool,
+    ) -> Option<MessageKey> {
         let hash = |id: &[u8]| xxh3_128_with_seed(id, self.id_seed);
         let id = match fields.get(self.message_id) {
             Field::Text(id) | Field::Number(id) if !id.is_empty() => Some(hash(id)),
@@ -98,8 +103,10 @@ impl Messages {
     #[cold]
     fn content_of_repeated(&self, fields: Fields<'_>, members: &[Member], seed: u64) -> u64 {
         let text = fields.padded();
-        let counted = members.iter().filter(|member| !member.node.is_some_and(|node| self.ignored.contains(&node)));
-        let last: HashMap<_, _> = counted.map(|member| (key_of(text, member), value_of(text, member))).collect();
+        let counted =
+            members.iter().filter(|member| !member.node.is_some_and(|node| self.ignored.contains(&node)));
+        let last: HashMap<_, _> =
+            counted.map(|member| (key_of(text, member), value_of(text, member))).collect();
         last.iter().fold(0u64, |sum, (key, value)| sum.wrapping_add(hash_spelled_out(key, value, seed)))
     }
 }

@@ -12,10 +12,10 @@ mod identifiers;
 mod json;
 mod message;
 mod table;
-mod times;
-mod values;
 #[cfg(test)]
 mod tests;
+mod times;
+mod values;
 
 pub use batch::EventBatch;
 pub use decoder::{DecodeStats, Decoded, Decoder, Scanned};

@@ -13,22 +13,19 @@ const EMPTY: u128 = 0;
 #[derive(Clone, Debug)]
 pub(super) struct Table {
     parts: Vec<Part>,
-    len: usize,
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Part {
+struct Part {
     entries: Vec<u128>,
-    used: usize,
+    used: u32,
+    /// How many entries it can take before it grows; always fewer than there are places.
+    bound: u32,
 }
 
 impl Table {
     pub(super) fn new() -> Self {
-        Self { parts: vec![Part::default(); SHARDS], len: 0 }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
+        Self { parts: vec![Part::default(); SHARDS] }
     }
 
     /// Asks the processor for the place of an entry.
@@ -40,39 +37,33 @@ impl Table {
         }
     }
 
-    /// The entry that is the same as this one under `mask`.
+    /// Whether there is an entry that is the same as this one under `mask`.
     #[inline]
-    pub(super) fn find(&self, entry: u128, mask: u128) -> Option<u128> {
-        self.parts[part_of(entry)].find(entry, mask)
+    pub(super) fn contains(&self, entry: u128, mask: u128) -> bool {
+        self.parts[part_of(entry)].search(entry, mask).is_ok()
     }
 
-    /// Adds an entry, not 0, unless one is there that is the same under `mask`: then that one.
+    /// Adds an entry, not 0, unless one is there that is the same under `mask`: then returns that one. It may be
+    /// changed to another that is the same under `mask`.
     #[inline]
-    pub(super) fn find_or_insert(&mut self, entry: u128, mask: u128) -> Option<u128> {
+    pub(super) fn find_or_insert(&mut self, entry: u128, mask: u128) -> Option<&mut u128> {
         let number = part_of(entry);
+        self.parts[number].find_or_insert(entry, mask, number)
+    }
+
+    /// Drops the entries of one part that are not to be kept, and their memory.
+    pub(super) fn retain(&mut self, number: usize, keep: impl Fn(u128) -> bool) {
         let part = &mut self.parts[number];
-        let found = part.find(entry, mask);
-        if found.is_none() {
-            part.insert(entry, number);
-            self.len += 1;
+        let kept = part.entries.iter().filter(|entry| **entry != EMPTY && keep(**entry)).count();
+        if kept < part.used as usize {
+            part.rebuild(kept + kept / 2, number, keep);
         }
-        found
     }
 
     /// Bytes of memory.
     pub(super) fn bytes(&self) -> u64 {
-        parts_bytes(&self.parts)
+        self.parts.iter().map(|part| (part.entries.capacity() * size_of::<u128>()) as u64).sum()
     }
-
-    /// Its parts, to be freed one by one: to give back all at once takes milliseconds.
-    pub(super) fn into_parts(self) -> Vec<Part> {
-        self.parts
-    }
-}
-
-/// Bytes of memory of some parts.
-pub(super) fn parts_bytes(parts: &[Part]) -> u64 {
-    parts.iter().map(|part| (part.entries.capacity() * size_of::<u128>()) as u64).sum()
 }
 
 impl Part {
@@ -83,46 +74,53 @@ impl Part {
         ((u128::from(hash) * self.entries.len() as u128) >> 64) as usize
     }
 
+    /// The place of the entry that is the same as this one, or the free place where the search for it ends.
     #[inline(always)]
-    fn find(&self, entry: u128, mask: u128) -> Option<u128> {
-        let (wrapped, first) = self.entries.split_at_checked(self.place_of(entry))?;
-        // Every part has free places, so the search ends before it has come around.
-        for other in first.iter().chain(wrapped) {
+    fn search(&self, entry: u128, mask: u128) -> Result<usize, usize> {
+        let mut at = self.place_of(entry);
+        // Every part with places has free ones, so the search ends before it has come around.
+        while let Some(other) = self.entries.get(at) {
             if *other == EMPTY {
-                return None;
+                break;
             }
             if (*other ^ entry) & mask == 0 {
-                return Some(*other);
+                return Ok(at);
+            }
+            at += 1;
+            if at == self.entries.len() {
+                at = 0;
             }
         }
+        Err(at)
+    }
+
+    #[inline(always)]
+    fn find_or_insert(&mut self, entry: u128, mask: u128, number: usize) -> Option<&mut u128> {
+        let mut free = match self.search(entry, mask) {
+            Ok(found) => return Some(&mut self.entries[found]),
+            Err(free) => free,
+        };
+        if self.used >= self.bound {
+            self.rebuild(self.entries.len() + self.entries.len() / 2, number, |_| true);
+            free = self.search(entry, mask).unwrap_or_else(|free| free);
+        }
+        self.entries[free] = entry;
+        self.used += 1;
         None
     }
 
-    #[inline]
-    fn insert(&mut self, entry: u128, number: usize) {
-        // Bounds differ, else all parts would grow at about the same time.
-        if self.used >= self.entries.len() * (24 + number % 4) / 32 {
-            self.grow();
-        }
-        self.place(entry);
-        self.used += 1;
-    }
-
-    fn place(&mut self, entry: u128) {
-        let start = self.place_of(entry);
-        let (wrapped, first) = self.entries.split_at_mut(start);
-        if let Some(free) = first.iter_mut().chain(wrapped).find(|place| **place == EMPTY) {
-            *free = entry;
-        }
-    }
-
+    /// Moves the entries to be kept to `len` new places, which must be more than that.
     #[cold]
-    fn grow(&mut self) {
-        let len = (self.entries.len() + self.entries.len() / 2).max(8);
+    fn rebuild(&mut self, len: usize, number: usize, keep: impl Fn(u128) -> bool) {
+        let len = len.max(8);
         let old = std::mem::replace(&mut self.entries, vec![EMPTY; len]);
-        for entry in old {
-            if entry != EMPTY {
-                self.place(entry);
+        self.used = 0;
+        // Bounds differ, else all parts would grow at about the same time.
+        self.bound = (len * (24 + number % 4) / 32) as u32;
+        for entry in old.into_iter().filter(|entry| *entry != EMPTY && keep(*entry)) {
+            if let Err(free) = self.search(entry, u128::MAX) {
+                self.entries[free] = entry;
+                self.used += 1;
             }
         }
     }
@@ -142,27 +140,32 @@ mod tests {
 
     proptest! {
         #[test]
-        fn is_a_set(entries in proptest::collection::vec((0..3u128, 0..200u128), 0..600)) {
+        fn is_a_set(entries in prop::collection::vec((0..3u128, 0..200u128, 0..50usize), 0..600)) {
             // Few parts and close places: long runs that wrap around the end.
-            let entries = entries.iter().map(|(part, low)| part << 120 | (0xff_ffff - low) << 96 | 1);
             let mut table = Table::new();
             let mut reference = HashSet::new();
-            for entry in entries {
-                prop_assert_eq!(table.find(entry, u128::MAX).is_some(), reference.contains(&entry));
+            for (part, low, sweep) in entries {
+                let entry = part << 120 | (0xff_ffff - low) << 96 | 1;
+                prop_assert_eq!(table.contains(entry, u128::MAX), reference.contains(&entry));
                 prop_assert_eq!(table.find_or_insert(entry, u128::MAX).is_none(), reference.insert(entry));
                 table.prefetch(entry);
+                if sweep == 0 {
+                    let keep = |entry: u128| part_of(entry) != 1 || (entry >> 96) % 3 == 0;
+                    table.retain(1, keep);
+                    reference.retain(|entry| keep(*entry));
+                }
             }
-            prop_assert_eq!(table.len, reference.len());
         }
     }
 
     #[test]
-    fn wastes_little() {
+    fn wastes_little_and_gives_back() {
         let mut table = Table::new();
         for number in 1..=100_000u128 {
             table.find_or_insert(number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835), u128::MAX);
         }
         assert!(table.bytes() < 100_000 * 28, "{} bytes", table.bytes());
-        assert_eq!(table.bytes(), parts_bytes(&table.into_parts()));
+        (0..SHARDS).for_each(|part| table.retain(part, |entry| entry % 8 == 0));
+        assert!(table.bytes() < 100_000 * 4, "{} bytes", table.bytes());
     }
 }

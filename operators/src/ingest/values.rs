@@ -67,7 +67,11 @@ impl Values {
             .columns
             .iter()
             .zip((plan.condition_words..).step_by(2))
-            .map(|(column, word)| Read { node: tree.want(&column.path), kind: column.kind, word: word as u16 })
+            .map(|(column, word)| Read {
+                node: tree.want(&column.path),
+                kind: column.kind,
+                word: word as u16,
+            })
             .collect();
         let programs = plan.programs.iter().map(|program| {
             // Traits that read no path carry a word as well, which then means nothing.

@@ -143,7 +143,15 @@ impl Layout {
                 stride += 2;
             }
         }
-        Self { segments: HEADER_WORDS, segment_words, values, value_words, stride, traits, identifier_counters }
+        Self {
+            segments: HEADER_WORDS,
+            segment_words,
+            values,
+            value_words,
+            stride,
+            traits,
+            identifier_counters,
+        }
     }
 
     /// Writes "nothing yet" into the words of a record from its values on.

@@ -16,7 +16,8 @@ use crate::{
     profile::{
         aggregate,
         record::{
-            ASSIGNED, CLUSTER, EVALUATED, FRESH, GONE, Header, HeaderMut, NEVER, NONE, OWNS, REPUBLISHED, TOUCHED,
+            ASSIGNED, CLUSTER, EVALUATED, FRESH, GONE, Header, HeaderMut, NEVER, NONE, OWNS, REPUBLISHED,
+            TOUCHED,
         },
         value, window,
     },
@@ -186,7 +187,8 @@ impl State {
         self.epoch.changes = changes;
         let words = self.slab.get_mut(record);
         for (segment, count) in self.counts.members.iter_mut().enumerate() {
-            let [new, old] = [&*bits, &words[layout.segments..]].map(|b| b[segment / 64] >> (segment % 64) & 1);
+            let [new, old] =
+                [&*bits, &words[layout.segments..]].map(|b| b[segment / 64] >> (segment % 64) & 1);
             *count = *count + new - old;
         }
         words[layout.segments..layout.values].copy_from_slice(bits);
@@ -244,7 +246,8 @@ impl State {
             let detail = changes.detail_like(like, |text| {
                 self.evaluator.reason(segment, &cause, &subject, text);
             });
-            let row = crate::activation::ChangeRow { profile, segment: segment as u32, entered: new_bit, detail };
+            let row =
+                crate::activation::ChangeRow { profile, segment: segment as u32, entered: new_bit, detail };
             changes.rows.push(row);
         }
     }

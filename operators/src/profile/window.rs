@@ -14,7 +14,13 @@ use crate::{
 /// An event's time rounded up to the window's resolution.
 #[inline]
 pub(crate) fn round_up(time: i64, resolution: i64) -> i64 {
-    if resolution == 1 { time } else { time.div_euclid(resolution).saturating_add((time.rem_euclid(resolution) != 0) as i64).saturating_mul(resolution) }
+    if resolution == 1 {
+        time
+    } else {
+        time.div_euclid(resolution)
+            .saturating_add((time.rem_euclid(resolution) != 0) as i64)
+            .saturating_mul(resolution)
+    }
 }
 
 /// Whether a pane at rounded time `up` is outside at `now`.
@@ -133,7 +139,12 @@ pub(crate) fn combine(
 }
 
 /// When the oldest pane leaves the window.
-pub(crate) fn next_expiry(place: &TraitLayout, window: &WindowLayout, record: &[u64], pool: &PanePool) -> Option<i64> {
+pub(crate) fn next_expiry(
+    place: &TraitLayout,
+    window: &WindowLayout,
+    record: &[u64],
+    pool: &PanePool,
+) -> Option<i64> {
     let panes = Panes::from_words(&record[usize::from(window.panes)..]);
     let run = pool.get(panes, place.kind.words() + 1);
     run.first().map(|up| (*up as i64).saturating_add(window.length))

@@ -8,5 +8,5 @@ mod texts;
 pub(crate) use index::Index;
 pub(crate) use panes::{PanePool, Panes};
 pub(crate) use slab::Slab;
-pub(crate) use texts::{TextRef, TraitTexts};
 pub use texts::Texts;
+pub(crate) use texts::{TextRef, TraitTexts};

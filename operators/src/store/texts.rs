@@ -18,10 +18,7 @@ pub(crate) struct TextRef(pub(crate) u64);
 impl Texts {
     /// Texts for this many workers.
     pub fn new(workers: usize) -> Arc<Self> {
-        Arc::new(Self {
-            parts: (0..workers).map(|_| RwLock::default()).collect(),
-            traits: RwLock::default(),
-        })
+        Arc::new(Self { parts: (0..workers).map(|_| RwLock::default()).collect(), traits: RwLock::default() })
     }
 
     /// Appends a text to a worker's part.

@@ -38,7 +38,9 @@ impl<'a> Iterator for Elements<'a> {
             }
             first => {
                 let rest = &self.text[start..];
-                let len = rest.iter().position(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b',' | b']'))?;
+                let len = rest
+                    .iter()
+                    .position(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b',' | b']'))?;
                 self.at += len;
                 Some(match first {
                     b't' => Field::Bool(true),

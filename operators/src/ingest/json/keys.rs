@@ -65,7 +65,8 @@ impl KnownKeys {
         let expected = self.keys[usize::from(self.last)].next;
         let key = &self.keys[usize::from(expected)];
         let words = to_words(text);
-        let differs = (0..WORDS).fold(0, |differs, at| differs | ((words[at] & key.masks[at]) ^ key.words[at]));
+        let differs =
+            (0..WORDS).fold(0, |differs, at| differs | ((words[at] & key.masks[at]) ^ key.words[at]));
         if differs != 0 || key.level != level {
             return None;
         }

@@ -287,7 +287,9 @@ impl Pass<'_, '_> {
             }
             b't' if bytes.word(at) as u32 == u32::from_le_bytes(*b"true") => (Kind::True, at + 4, at + 4),
             b'n' if bytes.word(at) as u32 == u32::from_le_bytes(*b"null") => (Kind::Null, at + 4, at + 4),
-            b'f' if bytes.word(at + 1) as u32 == u32::from_le_bytes(*b"alse") => (Kind::False, at + 5, at + 5),
+            b'f' if bytes.word(at + 1) as u32 == u32::from_le_bytes(*b"alse") => {
+                (Kind::False, at + 5, at + 5)
+            }
             _ => return Err(BadJson),
         };
         if let Some(node) = node {

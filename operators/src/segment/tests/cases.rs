@@ -264,3 +264,24 @@ fn a_timer_is_found_behind_many_segments_that_need_none() {
         assert_eq!(harness.bits, [0], "{live}");
     }
 }
+
+#[test]
+fn a_division_that_jumps_is_not_taken_for_a_steady_one() {
+    let mut harness = harness(&["5d / (now - last_seen - 50ms) < 1"]);
+    harness.world.see(LAST_SEEN, START, Value::Null);
+    for wanted in [START + 50, START + 5 * DAY + 51] {
+        while harness.world.now < wanted {
+            let timer = harness.evaluate(false).unwrap().unwrap();
+            assert!(timer <= wanted, "{timer} is after {wanted}");
+            harness.world.now = timer;
+        }
+    }
+}
+
+#[test]
+fn an_overflow_on_both_sides_of_zero_leaves_room_between() {
+    // Out of range but for 9 ms before and after the event, which is dated ahead.
+    let mut harness = harness(&["(now - last_seen) * 1000000000000000 <= orders * 1s"]);
+    harness.world.see(LAST_SEEN, START + 100, Value::Null);
+    assert!(harness.evaluate(false).unwrap().is_some_and(|timer| timer <= START + 91));
+}
