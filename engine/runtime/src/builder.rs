@@ -112,7 +112,7 @@ impl Builder {
     /// # Errors
     /// [`Error::Config`] if settings, names or definitions can't be run; [`Error::DefinitionChanged`] if the state
     /// directory was made with others; [`Error::Storage`] if it can't be used.
-    pub async fn start(mut self) -> Result<Engine, Error> {
+    pub async fn start(self) -> Result<Engine, Error> {
         self.settings.check()?;
         check_names("source", self.sources.iter().map(|(name, _)| name))?;
         check_names("sink", self.sinks.iter().map(|(name, _)| name))?;
@@ -140,7 +140,7 @@ impl Builder {
     }
 
     /// Opens the state directory away from the threads that must not block.
-    async fn open(&mut self) -> Result<Option<OpenState>, Error> {
+    async fn open(&self) -> Result<Option<OpenState>, Error> {
         let Some(path) = self.state.clone() else { return Ok(None) };
         let (pipeline, random, rebuild) = (self.pipeline.clone(), Arc::clone(&self.random), self.rebuild);
         let sinks: Vec<String> = self.sinks.iter().map(|(name, _)| name.clone()).collect();

@@ -107,6 +107,8 @@ impl Drop for StopWhenDropped {
         if self.shared.lifecycle.drain() {
             self.shared.intake.close();
             self.shared.intake.post(Message::Finish);
+            // Nobody is left to set a deadline for those that fail.
+            self.shared.sinks.iter().for_each(|sink| sink.abandon());
         }
     }
 }
@@ -379,3 +381,6 @@ impl Shared {
         self.lifecycle.or_ended(receiver).await?.map_err(|_| Error::Closed)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,9 +16,11 @@ mod engine;
 mod error;
 mod event;
 mod lifecycle;
+mod lockstep;
 mod logger;
 pub mod metrics;
 mod monitor;
+pub mod offline;
 mod opening;
 pub mod pipeline;
 mod progress;
@@ -31,6 +33,8 @@ mod shutdown;
 mod sources;
 mod status;
 mod subscription;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod worker;
 
 pub use builder::Builder;

@@ -64,7 +64,7 @@ pub(crate) fn open_state_dir(
         reader: state.reader().clone(),
         log,
         log_reader,
-        log_bytes: bytes_in(&path.join("log")),
+        log_bytes: log_bytes(path),
         quarantine,
         sinks: opened,
     })
@@ -119,7 +119,8 @@ fn report(part: &str, cut: Option<Recovered>) {
     }
 }
 
-fn bytes_in(directory: &Path) -> u64 {
-    let files = std::fs::read_dir(directory).into_iter().flatten().flatten();
+/// About how large the log of a state directory is.
+pub(crate) fn log_bytes(state: &Path) -> u64 {
+    let files = std::fs::read_dir(state.join("log")).into_iter().flatten().flatten();
     files.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum()
 }

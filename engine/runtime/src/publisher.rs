@@ -19,6 +19,7 @@ use crate::{
 };
 
 /// A message to the publisher.
+#[expect(clippy::large_enum_variant, reason = "the large one is the common one")]
 pub(crate) enum ToPublisher {
     /// A worker's share of an epoch.
     Part { worker: usize, output: EpochOutput, sealed_at: Instant },
@@ -54,6 +55,7 @@ struct Shares {
     items: VecDeque<Vec<Share>>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "the large one is the common one")]
 enum Share {
     Epoch(EpochOutput, Instant),
     Members(At, Vec<ProfileId>, Arc<Mailbox>),

@@ -66,10 +66,6 @@ impl SinkHandle {
         self.progress.send_modify(|progress| progress.abandoned = true);
     }
 
-    pub(crate) fn is_abandoned(&self) -> bool {
-        self.progress.borrow().abandoned
-    }
-
     pub(crate) async fn until_abandoned(&self) {
         // The sender lives as long as `self`.
         let _ = self.progress.subscribe().wait_for(|progress| progress.abandoned).await;

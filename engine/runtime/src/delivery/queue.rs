@@ -233,3 +233,6 @@ fn give_up(inside: &mut Inside) {
     inside.memory_bytes = 0;
     inside.spilled = None;
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,11 +39,11 @@ enum Verdict {
 
 impl Delivery {
     async fn run(mut self) {
-        self.deliver_all().await;
+        let complete = self.deliver_all().await;
         let down = self.handle.progress.borrow().state.is_down();
         if !down && self.handle.queue.is_given_up() {
             self.handle.fail("what was kept for it on disk can't be read".to_owned());
-        } else if !down {
+        } else if !down && complete {
             self.handle.set_state(SinkState::Closed);
         }
         drop(self.sink);
@@ -52,18 +52,20 @@ impl Delivery {
         }
     }
 
-    async fn deliver_all(&mut self) {
+    /// Delivers until nothing more follows. False if something was left.
+    async fn deliver_all(&mut self) -> bool {
         if !self.open().await {
-            return;
+            return false;
         }
         self.handle.set_state(SinkState::Running);
         let max = self.sink.max_batches();
         let queue = Arc::clone(&self.handle.queue);
         while let Some(batches) = queue.next(max).await {
             if !self.deliver(&batches).await {
-                return;
+                return false;
             }
         }
+        true
     }
 
     /// Opens the sink and records where it stands. False if it is not to be used.
@@ -77,7 +79,7 @@ impl Delivery {
                     return true;
                 }
                 Err(error) => {
-                    if let Verdict::Over = self.failed(error, &mut backoff).await {
+                    if let Verdict::Over = failed(&self.handle, &*self.random, error, &mut backoff).await {
                         return false;
                     }
                 }
@@ -96,7 +98,7 @@ impl Delivery {
                     return true;
                 }
                 Err(error) => {
-                    if let Verdict::Over = self.failed(error, &mut backoff).await {
+                    if let Verdict::Over = failed(&self.handle, &*self.random, error, &mut backoff).await {
                         return false;
                     }
                 }
@@ -104,7 +106,7 @@ impl Delivery {
         }
     }
 
-    fn acknowledged(&mut self, batches: &[Arc<DeltaBatch>], position: Position) {
+    fn acknowledged(&self, batches: &[Arc<DeltaBatch>], position: Position) {
         let deltas: usize = batches.iter().map(|batch| batch.len()).sum();
         self.handle.metrics.deltas.add(deltas as u64);
         if let Some(last) = batches.last() {
@@ -118,27 +120,31 @@ impl Delivery {
             acks.record(Acknowledged { epoch, position });
         }
     }
+}
 
-    /// Waits as long as the error asks for.
-    async fn failed(&mut self, error: DeliveryError, backoff: &mut Backoff) -> Verdict {
-        let handle = &self.handle;
-        handle.metrics.failures.add(1);
-        if let DeliveryError::Refused { reason } = error {
-            tracing::error!(sink = handle.name(), reason, "sink parked");
-            handle.set_state(SinkState::Parked(reason));
-            return Verdict::Over;
-        }
-        let wait = backoff.failed(self.random.next(), error.retry_after());
-        let (reason, attempts) = (error.to_string(), backoff.attempts());
-        let wait_ms = wait.as_millis() as u64;
-        tracing::warn!(sink = handle.name(), reason, attempts, wait_ms, "delivery failed");
-        handle.set_state(SinkState::Retrying { reason, attempts, wait });
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = handle.until_abandoned() => return Verdict::Over,
-        }
-        if handle.is_abandoned() || handle.queue.is_given_up() { Verdict::Over } else { Verdict::Again }
+/// Waits as long as the error asks for.
+async fn failed(
+    handle: &SinkHandle,
+    random: &dyn Random,
+    error: DeliveryError,
+    backoff: &mut Backoff,
+) -> Verdict {
+    handle.metrics.failures.add(1);
+    if let DeliveryError::Refused { reason } = error {
+        tracing::error!(sink = handle.name(), reason, "sink parked");
+        handle.set_state(SinkState::Parked(reason));
+        return Verdict::Over;
     }
+    let wait = backoff.failed(random.next(), error.retry_after());
+    let (reason, attempts) = (error.to_string(), backoff.attempts());
+    let wait_ms = wait.as_millis() as u64;
+    tracing::warn!(sink = handle.name(), reason, attempts, wait_ms, "delivery failed");
+    handle.set_state(SinkState::Retrying { reason, attempts, wait });
+    tokio::select! {
+        () = tokio::time::sleep(wait) => {}
+        () = handle.until_abandoned() => return Verdict::Over,
+    }
+    if handle.queue.is_given_up() { Verdict::Over } else { Verdict::Again }
 }
 
 /// The longest a stuck sink is waited for once its engine has failed; its deltas come again after the restart.

@@ -234,12 +234,12 @@ impl Sequencer {
         self.assembler.recycle(computed.buffers);
     }
 
-    fn answer_flush(&mut self, done: oneshot::Sender<u64>) {
+    fn answer_flush(&self, done: oneshot::Sender<u64>) {
         // Everything that came before has been cut: a pass never ends with events in hand. The asker may have gone.
         let _ = done.send(self.assembler.epoch());
     }
 
-    fn ask(&mut self, question: Question) {
+    fn ask(&self, question: Question) {
         for (worker, job) in question.jobs {
             // A worker that has gone failed the engine, which answers for it.
             let _ = self.workers[worker].send(ToWorker::Ask(job));
@@ -272,7 +272,7 @@ impl Sequencer {
     }
 
     /// Makes what a pass has taken in durable.
-    fn log(&mut self, mut entry: LogEntry, epoch: u64) -> Result<(), Error> {
+    fn log(&self, mut entry: LogEntry, epoch: u64) -> Result<(), Error> {
         for (_, accepted) in &mut entry.receipts {
             accepted.epoch = epoch;
         }

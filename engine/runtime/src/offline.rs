@@ -1,0 +1,259 @@
+//! Reads a state directory without running on it: the log through the same dataflow, for `export` and `verify`.
+//!
+//! It takes no lock and changes nothing; while an engine runs on the directory it answers as of the last whole epoch.
+
+use std::{path::Path, sync::Arc};
+
+use tidewater_model::{PipelineSpec, Profile, Timestamp, delta::DeltaNames};
+use tidewater_operators::{Plan, dataflow::WorkerStats, ingest::PaddedEvent};
+use tidewater_storage::{EpochEntry, LogReader, StateReader};
+
+use crate::{
+    error::Error,
+    lockstep::Lockstep,
+    opening,
+    pipeline::{Definitions, Pipeline},
+    quarantine::{QuarantineFilter, QuarantinedEvents},
+    status::ReplayProgress,
+};
+
+pub use crate::lockstep::{Identity, Membership};
+
+/// A state directory as of its last epoch.
+pub struct OfflineState {
+    reader: StateReader,
+    definitions: Definitions,
+    pipeline: Pipeline,
+    plan: Arc<Plan>,
+    lockstep: Lockstep,
+}
+
+/// Reads a state directory and computes what it holds. Blocks for as long as that takes.
+///
+/// # Errors
+/// [`Error::Storage`] if it can't be read or is damaged, [`Error::Config`] if its definitions can't be run.
+pub fn open_state(path: impl AsRef<Path>) -> Result<OfflineState, Error> {
+    open_state_with(path, 1, &mut |_| {})
+}
+
+/// The same on this many workers; `progress` is told after every epoch.
+///
+/// # Errors
+/// As [`open_state`].
+pub fn open_state_with(
+    path: impl AsRef<Path>,
+    workers: usize,
+    progress: &mut dyn FnMut(ReplayProgress),
+) -> Result<OfflineState, Error> {
+    let reader = StateReader::open(&path)?;
+    let definitions = opening::decode(&reader.meta().definitions)?;
+    let pipeline =
+        Pipeline::from_definitions(&definitions).map_err(|errors| Error::config(errors.to_string()))?;
+    let plan = Plan::compile(pipeline.spec().clone(), reader.meta().key)?;
+    let lockstep = Lockstep::new(Arc::clone(&plan), workers.max(1))?;
+    let mut state = OfflineState { reader, definitions, pipeline, plan, lockstep };
+    let total_bytes = opening::log_bytes(path.as_ref());
+    state.replay(ReplayProgress { total_bytes, ..ReplayProgress::default() }, progress)?;
+    Ok(state)
+}
+
+impl OfflineState {
+    fn replay(
+        &mut self,
+        mut done: ReplayProgress,
+        progress: &mut dyn FnMut(ReplayProgress),
+    ) -> Result<(), Error> {
+        let mut log = self.log()?;
+        let mut entry = EpochEntry::default();
+        while log.read(&mut entry)? {
+            let events = (0..entry.events.len()).filter_map(|index| {
+                let (buffer, len) = entry.events.padded(index)?;
+                PaddedEvent::new(buffer, len)
+            });
+            let inputs = self.lockstep.assembler.replay(&entry.header, events);
+            self.lockstep.compute(inputs)?;
+            done.epochs += 1;
+            done.events += entry.events.len() as u64;
+            done.bytes += entry.events.bytes().len() as u64;
+            progress(done);
+        }
+        done.done = true;
+        progress(done);
+        Ok(())
+    }
+
+    fn log(&self) -> Result<LogReader, Error> {
+        Ok(self.reader.log(self.reader.meta().log_starts)?)
+    }
+
+    /// The last epoch; 0 if there is none.
+    pub fn epoch(&self) -> u64 {
+        self.lockstep.assembler.epoch()
+    }
+
+    /// The last epoch's `now`: everything here is as of then.
+    pub fn now(&self) -> Timestamp {
+        self.lockstep.assembler.now()
+    }
+
+    /// What is computed.
+    pub fn spec(&self) -> &PipelineSpec {
+        self.plan.spec()
+    }
+
+    /// The pipeline that the directory was run with, without its sources, sinks and settings.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// The definitions as they are stored.
+    pub fn definitions(&self) -> &Definitions {
+        &self.definitions
+    }
+
+    /// The key that ids are hashed with.
+    pub fn key(&self) -> tidewater_model::HashKey {
+        self.plan.key()
+    }
+
+    /// The names behind indices.
+    pub fn names(&self) -> &Arc<DeltaNames> {
+        self.lockstep.names()
+    }
+
+    /// All profiles, by id.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if a worker panics.
+    pub fn profiles(&mut self) -> Result<Vec<Profile>, Error> {
+        self.lockstep.profiles()
+    }
+
+    /// The profile that holds a value of an identifier.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] if there is no such identifier; [`Error::Failed`] if a worker panics.
+    pub fn profile(&mut self, identifier: &str, value: &str) -> Result<Option<Profile>, Error> {
+        let names = &self.lockstep.names().identifiers;
+        let Some(index) = names.iter().position(|name| name == identifier) else {
+            return Err(Error::unknown("identifier", identifier, names.iter().map(String::as_str)));
+        };
+        match self.plan.hash_as_received(index, value) {
+            Some(hash) => self.lockstep.profile(hash),
+            None => Ok(None),
+        }
+    }
+
+    /// All members of all segments, by (segment's index, profile), from the arrangement.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if a worker panics.
+    pub fn memberships(&mut self) -> Result<Vec<Membership>, Error> {
+        self.lockstep.memberships()
+    }
+
+    /// All identifiers with the clusters they belong to, by (identifier's index, value).
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if a worker panics.
+    pub fn identities(&mut self) -> Result<Vec<Identity>, Error> {
+        self.lockstep.identities()
+    }
+
+    /// How much state there is.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if a worker panics.
+    pub fn stats(&mut self) -> Result<WorkerStats, Error> {
+        self.lockstep.stats()
+    }
+
+    /// The events in the log, one after the other, each as received. Epochs that were logged since the directory was
+    /// opened are left out, so that they agree with everything else here.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if the log can't be read.
+    pub fn events(&self) -> Result<LoggedEvents, Error> {
+        Ok(LoggedEvents { log: self.log()?, last: self.epoch(), entry: EpochEntry::default(), next: 0 })
+    }
+
+    /// The refused events that `filter` lets through, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if the quarantine can't be read.
+    pub fn quarantine(&self, filter: QuarantineFilter) -> Result<QuarantinedEvents, Error> {
+        let events = self.reader.quarantine(filter)?;
+        Ok(Box::new(events.map(|event| event.map_err(Error::from))))
+    }
+
+    /// What a sink has acknowledged: the last epoch.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if it can't be read.
+    pub fn acknowledged(&self, sink: &str) -> Result<Option<u64>, Error> {
+        Ok(self.reader.ack(sink)?.map(|ack| ack.epoch))
+    }
+}
+
+impl std::fmt::Debug for OfflineState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OfflineState").field("epoch", &self.epoch()).field("now", &self.now()).finish()
+    }
+}
+
+/// An event in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LoggedEvent<'a> {
+    /// Its epoch.
+    pub epoch: u64,
+    /// The epoch's `now`.
+    pub now: Timestamp,
+    /// Its place in the log.
+    pub place: u64,
+    /// Its time if it carries none: the wall clock at acceptance.
+    pub accepted_at: Timestamp,
+    /// The event as received.
+    pub bytes: &'a [u8],
+}
+
+/// The events in a log, read one epoch at a time.
+pub struct LoggedEvents {
+    log: LogReader,
+    /// The last epoch to be read.
+    last: u64,
+    entry: EpochEntry,
+    next: usize,
+}
+
+impl LoggedEvents {
+    /// The next event; `None` behind the last.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if the log is damaged.
+    #[expect(clippy::should_implement_trait, reason = "an event borrows the epoch it was read with")]
+    pub fn next(&mut self) -> Result<Option<LoggedEvent<'_>>, Error> {
+        while self.next == self.entry.events.len() {
+            if self.entry.header.epoch >= self.last || !self.log.read(&mut self.entry)? {
+                return Ok(None);
+            }
+            self.next = 0;
+        }
+        let index = self.next;
+        self.next += 1;
+        let header = &self.entry.header;
+        Ok(self.entry.events.get(index).map(|bytes| LoggedEvent {
+            epoch: header.epoch,
+            now: header.now,
+            place: header.first_place + index as u64,
+            accepted_at: header.accepted_at,
+            bytes,
+        }))
+    }
+}
+
+impl std::fmt::Debug for LoggedEvents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoggedEvents").field("epoch", &self.entry.header.epoch).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,246 @@
+//! Start again on the same state directory: nothing acknowledged is lost, nothing acknowledged comes twice.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{Arc, Mutex, atomic::Ordering},
+};
+
+use common::*;
+use tidewater::{
+    Engine, EngineState, Error, ErrorKind, ManualClock, Millis, QuarantineFilter, RawEvents, Source,
+    SourceContext, SourceState, Timestamp, offline,
+};
+use tidewater_connector_api::{Position, ReadError, SourceCapabilities};
+
+const NOON: Timestamp = Timestamp(1_767_268_800_000);
+
+async fn start(directory: &Path, record: &Arc<SinkRecord>) -> Engine {
+    let builder = Engine::builder(&pipeline()).state(directory).sink("sink", TestSink(record.clone()));
+    let engine = builder.settings(eager()).start().await.unwrap();
+    soon(engine.ready()).await.unwrap();
+    engine
+}
+
+#[tokio::test]
+async fn a_restart_sends_nothing_again_and_forgets_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let record = SinkRecord::new();
+    let engine = start(directory.path(), &record).await;
+    for n in 0..3 {
+        soon(engine.ingest(order("u1", &format!("m{n}")))).await.unwrap();
+    }
+    soon(engine.flush()).await.unwrap();
+    stop(&engine).await;
+    assert_eq!(record.epochs(), [1, 3]);
+    assert!(record.opened.lock().unwrap()[0].is_none());
+
+    let engine = start(directory.path(), &record).await;
+    assert_eq!(engine.status().replay.epochs, 3);
+    assert!(engine.status().replay.done);
+    // The dedup window and the profile are as they were.
+    assert_eq!(soon(engine.ingest(order("u1", "m2"))).await.unwrap().duplicates, 1);
+    let profile = soon(engine.profile("user_id", "u1").into_future()).await.unwrap().unwrap();
+    assert_eq!(profile.segments, [0, 1]);
+    soon(engine.ingest(order("u2", "m9"))).await.unwrap();
+    soon(engine.flush()).await.unwrap();
+    assert_eq!(record.epochs(), [1, 3, 4]);
+    assert_eq!(record.members("buyer").len(), 2);
+    let acknowledged = record.opened.lock().unwrap()[1].clone().unwrap();
+    assert_eq!((acknowledged.epoch, acknowledged.position.0), (3, 3u64.to_be_bytes().to_vec()));
+    stop(&engine).await;
+}
+
+#[tokio::test]
+async fn what_was_not_delivered_is_delivered_after_the_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let record = SinkRecord::new();
+    let engine = start(directory.path(), &record).await;
+    soon(engine.ingest(order("u1", "m1"))).await.unwrap();
+    soon(engine.flush()).await.unwrap();
+    record.stuck.store(true, Ordering::SeqCst);
+    for n in 2..20 {
+        soon(engine.ingest(order(&format!("u{n}"), &format!("m{n}")))).await.unwrap();
+    }
+    let report = soon(engine.shutdown(std::time::Duration::from_millis(30))).await.unwrap();
+    assert_eq!(report.undelivered_sinks, ["sink"]);
+    record.release();
+    let engine = start(directory.path(), &record).await;
+    soon(engine.flush()).await.unwrap();
+    assert_eq!(record.epochs(), (1..20).collect::<Vec<_>>());
+    assert_eq!(record.members("buyer").len(), 19);
+    stop(&engine).await;
+}
+
+#[tokio::test]
+async fn a_directory_that_was_run_by_several_workers_is_read_by_any_number() {
+    let directory = tempfile::tempdir().unwrap();
+    let builder = || Engine::builder(&pipeline()).state(directory.path());
+    let engine = builder().workers(3).start().await.unwrap();
+    for n in 0..200 {
+        let (user, message) = (format!("u{}", n % 50), format!("m{n}"));
+        soon(engine.ingest(order(&user, &message))).await.unwrap();
+    }
+    let live = soon(engine.memberships("loyal").into_future()).await.unwrap();
+    assert_eq!(live.members.len(), 50);
+    stop(&engine).await;
+    for workers in [1, 2] {
+        let mut state = offline::open_state_with(directory.path(), workers, &mut |_| {}).unwrap();
+        assert_eq!(state.epoch(), live.epoch);
+        let members = state.memberships().unwrap();
+        let loyal: Vec<_> = members.iter().filter(|m| m.segment == 1).map(|m| m.profile).collect();
+        assert_eq!(loyal, live.members);
+        assert_eq!(state.profiles().unwrap().len(), 50);
+        assert_eq!(state.identities().unwrap().len(), 50);
+    }
+}
+
+#[tokio::test]
+async fn offline_answers_are_those_of_the_last_epoch() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(NOON));
+    let builder = Engine::builder(&pipeline()).state(directory.path()).clock(clock.clone());
+    let engine = builder.start().await.unwrap();
+    soon(engine.ingest(order("u1", "m1"))).await.unwrap();
+    clock.advance(Millis::HOUR);
+    soon(engine.ingest(page("u1", "m2"))).await.unwrap();
+    soon(engine.ingest("not json")).await.unwrap();
+    // Also while the engine runs.
+    let mut state = offline::open_state(directory.path()).unwrap();
+    assert_eq!((state.epoch(), state.now()), (2, Timestamp(NOON.0 + 3_600_000)));
+    let since: Vec<_> =
+        state.memberships().unwrap().iter().map(|m| (m.segment, m.since.0 - NOON.0)).collect();
+    assert_eq!(since, [(0, 0), (2, 3_600_000)]);
+    assert_eq!(state.profile("user_id", "u1").unwrap().unwrap().segments, [0, 2]);
+    let mut events = state.events().unwrap();
+    let mut logged = Vec::new();
+    while let Some(event) = events.next().unwrap() {
+        logged.push((event.epoch, event.place, event.accepted_at.0 - NOON.0, event.bytes.len()));
+    }
+    let len = order("u1", "m1").len();
+    assert_eq!(logged, [(1, 0, 0, len), (2, 1, 3_600_000, page("u1", "m2").len())]);
+    assert_eq!(state.quarantine(QuarantineFilter::All).unwrap().count(), 1);
+    assert_eq!(state.pipeline().spec(), pipeline().spec());
+    stop(&engine).await;
+}
+
+#[tokio::test]
+async fn after_a_restart_time_jumps_to_the_present_in_one_epoch() {
+    let directory = tempfile::tempdir().unwrap();
+    let record = SinkRecord::new();
+    let clock = Arc::new(ManualClock::new(NOON));
+    let builder = || {
+        let builder = Engine::builder(&pipeline()).state(directory.path()).clock(clock.clone());
+        builder.sink("sink", TestSink(record.clone()))
+    };
+    let engine = builder().start().await.unwrap();
+    for n in 0..5 {
+        soon(engine.ingest(page(&format!("u{n}"), &format!("m{n}")))).await.unwrap();
+        clock.advance(Millis::MINUTE);
+    }
+    stop(&engine).await;
+    clock.advance(Millis::DAY);
+    let engine = builder().start().await.unwrap();
+    until("they leave", || record.members("active").is_empty() && record.epochs().len() == 10).await;
+    assert_eq!(record.epochs()[5..], [6; 5]);
+    assert_eq!(engine.status().epochs.now, clock_now(&clock));
+    stop(&engine).await;
+}
+
+fn clock_now(clock: &ManualClock) -> Timestamp {
+    tidewater::Clock::now(clock)
+}
+
+#[tokio::test]
+async fn other_definitions_need_a_rebuild() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = Engine::builder(&pipeline()).state(directory.path()).start().await.unwrap();
+    soon(engine.ingest(order("u1", "m1"))).await.unwrap();
+    stop(&engine).await;
+    let changed = pipeline_of(&PIPELINE.replace("orders >= 3", "orders >= 1"));
+    let error = Engine::builder(&changed).state(directory.path()).start().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(
+        matches!(&error, Error::DefinitionChanged { changes } if changes.len() == 1 && changes[0].contains("loyal"))
+    );
+    let engine = Engine::builder(&changed).state(directory.path()).rebuild(true).start().await.unwrap();
+    let loyal = soon(engine.memberships("loyal").into_future()).await.unwrap();
+    assert_eq!(loyal.members.len(), 1);
+    stop(&engine).await;
+    // From now on these are its definitions.
+    let engine = Engine::builder(&changed).state(directory.path()).start().await.unwrap();
+    stop(&engine).await;
+}
+
+#[tokio::test]
+async fn a_directory_belongs_to_one_engine() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = Engine::builder(&pipeline()).state(directory.path()).start().await.unwrap();
+    let error = Engine::builder(&pipeline()).state(directory.path()).start().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Storage);
+    stop(&engine).await;
+    drop(engine);
+    let engine = Engine::builder(&pipeline()).state(directory.path()).start().await.unwrap();
+    stop(&engine).await;
+}
+
+/// Sends an order of each user from its position on, one batch each; fails once on the way.
+struct Numbered {
+    users: u8,
+    fail_at: Option<u8>,
+    starts: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Source for Numbered {
+    fn capabilities(&self) -> SourceCapabilities {
+        SourceCapabilities { finite: true, replayable: true }
+    }
+
+    async fn run(&mut self, context: SourceContext) -> Result<(), ReadError> {
+        let first = context.resume_from().map_or(0, |position| position.0[0]);
+        self.starts.lock().unwrap().push(first);
+        for user in first..self.users {
+            if self.fail_at == Some(user) {
+                self.fail_at = None;
+                return Err(ReadError::Unavailable { reason: "gone for a moment".into() });
+            }
+            let events = RawEvents::from_iter([order_without_id(user)]);
+            if context.send(events, Some(Position(vec![user + 1]))).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Deduplication can't hide an order that is sent twice: it carries neither an id nor a time.
+fn order_without_id(user: u8) -> String {
+    format!(r#"{{"type":"track","event":"Order Completed","userId":"u{user}"}}"#)
+}
+
+#[tokio::test]
+async fn a_source_goes_on_behind_what_is_durable() {
+    let directory = tempfile::tempdir().unwrap();
+    let starts = Arc::new(Mutex::new(Vec::new()));
+    let run = async |users: u8, fail_at: Option<u8>| {
+        let source = Numbered { users, fail_at, starts: starts.clone() };
+        let builder = Engine::builder(&pipeline()).state(directory.path()).settings(eager());
+        let engine = builder.source("numbers", source).start().await.unwrap();
+        let ended = soon(engine.sources_ended()).await.unwrap();
+        assert_eq!(ended, [("numbers".to_owned(), SourceState::Finished)]);
+        stop(&engine).await;
+        assert_eq!(engine.state(), EngineState::Stopped);
+    };
+    run(20, Some(7)).await;
+    run(30, None).await;
+    assert_eq!(*starts.lock().unwrap(), [0, 7, 20]);
+    let mut state = offline::open_state(directory.path()).unwrap();
+    let profiles = state.profiles().unwrap();
+    assert_eq!(profiles.len(), 30);
+    let once: BTreeSet<_> = profiles.iter().map(|profile| profile.traits[0].to_string()).collect();
+    assert_eq!(once, BTreeSet::from(["1".to_owned()]));
+}
