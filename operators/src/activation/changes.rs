@@ -56,7 +56,7 @@ impl Changes {
     /// All memberships in `bits` end.
     pub(crate) fn leave(&mut self, profile: u128, bits: &[u64], members: &[Member], cause: Cause) {
         let detail = self.detail(members.iter().copied(), cause);
-        for (segment, _) in set_bits(bits) {
+        for segment in set_bits(bits) {
             self.rows.push(ChangeRow { profile, segment, entered: false, detail });
         }
     }
@@ -80,19 +80,18 @@ impl Changes {
     }
 }
 
-/// The places of the bits that are set, and their number so far.
-pub(crate) fn set_bits(bits: &[u64]) -> impl Iterator<Item = (u32, usize)> {
-    bits.iter()
-        .enumerate()
-        .flat_map(|(word, bits)| {
-            let mut bits = *bits;
-            std::iter::from_fn(move || {
-                let place = bits.trailing_zeros();
-                (bits != 0).then(|| {
-                    bits &= bits - 1;
-                    word as u32 * 64 + place
-                })
-            })
+/// The places of the bits that are set.
+pub(crate) fn set_bits(bits: &[u64]) -> impl Iterator<Item = u32> {
+    bits.iter().zip(0..).flat_map(|(bits, word)| bits_of(*bits).map(move |place| word * 64 + place))
+}
+
+/// The places of the bits that are set in one word.
+pub(crate) fn bits_of(mut bits: u64) -> impl Iterator<Item = u32> {
+    std::iter::from_fn(move || {
+        let place = bits.trailing_zeros();
+        (bits != 0).then(|| {
+            bits &= bits - 1;
+            place
         })
-        .zip(0..)
+    })
 }

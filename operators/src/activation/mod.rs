@@ -4,5 +4,5 @@ mod changes;
 mod merge;
 
 pub use changes::Changes;
-pub(crate) use changes::{Cause, ChangeRow, set_bits};
+pub(crate) use changes::{Cause, ChangeRow, bits_of, set_bits};
 pub use merge::merge;

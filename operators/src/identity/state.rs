@@ -63,6 +63,8 @@ pub(crate) struct EpochWork {
     /// Records to evaluate, with where their old values stand in `old_values` ([`NONE`]: nowhere).
     pub(crate) touched: Vec<(u32, u32)>,
     pub(crate) old_values: Vec<u64>,
+    /// Memory for the membership bits of the profile being evaluated.
+    pub(crate) bits: Vec<u64>,
     /// Nodes that were made.
     pub(crate) created: Vec<u32>,
     /// Merges found on this worker, complete.

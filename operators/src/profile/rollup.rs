@@ -6,7 +6,7 @@ use std::{cmp::Reverse, sync::Arc};
 use tidewater_model::{Profile, ProfileId};
 
 use crate::{
-    activation::{Cause, Changes},
+    activation::{Cause, Changes, bits_of},
     identity::{
         State,
         fold::Part,
@@ -167,9 +167,9 @@ impl State {
         self.counts.profiles += u64::from(!words.has(EVALUATED));
         // The bits of a profile that was published anew are gone, so they hold for no values.
         let anew = words.has(REPUBLISHED | FRESH) && !lone || !words.has(EVALUATED);
-        let mut bits: [u64; 4] = [0; 4];
-        let mut many = Vec::new();
-        let bits = scratch_bits(&mut bits, &mut many, &words[layout.segments..layout.values]);
+        let mut bits = std::mem::take(&mut self.epoch.bits);
+        bits.clear();
+        bits.extend_from_slice(&words[layout.segments..layout.values]);
         let old_values = (old != NONE).then(|| &self.epoch.old_values[old as usize..][..layout.value_words]);
         let words = self.slab.get(record);
         let subject = ProfileView { state: self, record };
@@ -179,19 +179,20 @@ impl State {
             identifiers_changed: !lone,
             now: self.now,
         };
-        let next = self.evaluator.evaluate(&call, &subject, bits, scratch);
+        let next = self.evaluator.evaluate(&call, &subject, &mut bits, scratch);
         let mut changes = std::mem::take(&mut self.epoch.changes);
         let republished = !lone && words.has(REPUBLISHED);
         let by_time = by_time && !republished;
-        self.publish(plan, record, bits, old_values, by_time, &mut changes);
+        self.publish(plan, record, &bits, old_values, by_time, &mut changes);
         self.epoch.changes = changes;
         let words = self.slab.get_mut(record);
-        for (segment, count) in self.counts.members.iter_mut().enumerate() {
-            let [new, old] =
-                [&*bits, &words[layout.segments..]].map(|b| b[segment / 64] >> (segment % 64) & 1);
-            *count = *count + new - old;
+        let before = &mut words[layout.segments..layout.values];
+        for (segment, entered) in changed_bits(before, &bits) {
+            let count = &mut self.counts.members[segment];
+            *count = if entered { *count + 1 } else { *count - 1 };
         }
-        words[layout.segments..layout.values].copy_from_slice(bits);
+        before.copy_from_slice(&bits);
+        self.epoch.bits = bits;
         words.set(EVALUATED);
         words.unset(FRESH);
         if let Some(next) = next
@@ -238,11 +239,7 @@ impl State {
         let subject = ProfileView { state: self, record };
         let new = &words[layout.values..layout.values + layout.value_words];
         let cause = Why { old, new, identifiers_changed: words.has(CLUSTER), by_time };
-        for segment in 0..layout.segment_words * 64 {
-            let [new_bit, old_bit] = [bits, before].map(|bits| bits[segment / 64] >> (segment % 64) & 1 == 1);
-            if new_bit == old_bit {
-                continue;
-            }
+        for (segment, new_bit) in changed_bits(before, bits) {
             let detail = changes.detail_like(like, |text| {
                 self.evaluator.reason(segment, &cause, &subject, text);
             });
@@ -295,7 +292,7 @@ impl State {
             id: ProfileId(words.hash()),
             identifiers,
             traits: layout.traits.iter().map(|place| self.read_trait(place, words, values)).collect(),
-            segments: crate::activation::set_bits(bits).map(|(segment, _)| segment as usize).collect(),
+            segments: crate::activation::set_bits(bits).map(|segment| segment as usize).collect(),
         })
     }
 
@@ -322,14 +319,12 @@ impl State {
     }
 }
 
-fn scratch_bits<'a>(few: &'a mut [u64; 4], many: &'a mut Vec<u64>, bits: &[u64]) -> &'a mut [u64] {
-    if bits.len() <= few.len() {
-        few[..bits.len()].copy_from_slice(bits);
-        &mut few[..bits.len()]
-    } else {
-        many.extend_from_slice(bits);
-        many
-    }
+/// The places at which two sets of bits differ, and whether the bit is set in the new one.
+fn changed_bits<'a>(old: &'a [u64], new: &'a [u64]) -> impl Iterator<Item = (usize, bool)> + use<'a> {
+    old.iter().zip(new).enumerate().flat_map(|(word, (old, new))| {
+        let place = move |bit: u32| (word * 64 + bit as usize, new >> bit & 1 == 1);
+        bits_of(old ^ new).map(place)
+    })
 }
 
 /// Adds a member's unwindowed values and identifier counters to its cluster's.
