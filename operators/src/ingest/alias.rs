@@ -9,7 +9,7 @@ use tidewater_model::PipelineSpec;
 
 use super::{
     AliasLinkRow, EventBatch, IdentifierRow,
-    identifiers::{Found, Identifiers, TextSpace, first_fed_by},
+    identifiers::{IdentifierSpace, Identifiers, first_fed_by},
     json::{Field, Fields, Node, PathTree, elements},
     table::Table,
 };
@@ -81,15 +81,15 @@ impl Aliases {
         &self,
         identifiers: &Identifiers,
         fields: Fields<'_>,
-        found: &mut Found,
+        rows: &mut [IdentifierRow],
     ) -> Option<()> {
         let user = self.user?;
         let named =
             scalars(fields.get(self.user_id)).filter_map(|scalar| Named::read(identifiers, user, scalar));
         let owner = named.min_by(|a, b| a.text.cmp(&b.text))?;
         // `userId` feeds this identifier, so the value is among those found.
-        let at = found.rows.iter().position(|row| row.hash == owner.hash)?;
-        found.rows.swap(0, at);
+        let at = rows.iter().position(|row| row.hash == owner.hash)?;
+        rows.swap(0, at);
         Some(())
     }
 
@@ -124,8 +124,11 @@ impl Aliases {
         event: AliasEvent,
         batches: &mut [EventBatch],
     ) {
-        // What the event itself carries does not count for its own claims.
-        let settled: Vec<bool> = claims.iter().map(|claim| self.is_user(claim)).collect();
+        // What the event itself carries does not count for its own claims, so they are settled first.
+        let settled = match claims {
+            [] => Vec::new(),
+            claims => claims.iter().map(|claim| self.is_user(claim)).collect(),
+        };
         let user = self.user;
         for row in rows.iter().filter(|row| Some(usize::from(row.rank)) == user) {
             if !self.open.is_empty() {
@@ -190,10 +193,10 @@ impl Claim {
 impl Named {
     fn read(identifiers: &Identifiers, rank: usize, scalar: Field<'_>) -> Option<Self> {
         let mut text = Vec::new();
+        let rows = &mut Vec::new();
         // Values too long are counted where they stand as identifiers, not here.
-        let mut oversized = 0;
-        let row =
-            identifiers.read(rank, scalar, &mut TextSpace { text: &mut text, base: 0 }, &mut oversized)?;
+        let mut space = IdentifierSpace { rows, first_row: 0, text: &mut text, base: 0, oversized: 0 };
+        let row = identifiers.read(rank, scalar, &mut space)?;
         Some(Self { hash: row.hash, rank: row.rank, text: text.into() })
     }
 }

@@ -10,14 +10,14 @@
 //!     for each: check the message key, then append or discard
 //! ```
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
 use tidewater_model::{EventKind, RejectReason, Timestamp};
 
 use super::{
     EventBatch, EventRow, IdentifierRow, PaddedEvent,
     alias::{AliasEvent, Aliases, Claim},
-    identifiers::{Found, Identifiers, TextSpace},
+    identifiers::{IdentifierSpace, Identifiers},
     json::{Field, Fields, NameTable, Node, PathTree, Scanner, unescape},
     message::{MessageKey, Messages},
     times::Times,
@@ -40,7 +40,6 @@ pub struct Decoder {
     messages: Messages,
     values: Values,
     aliases: Aliases,
-    found: Found,
     staged: Staged,
     stats: DecodeStats,
     #[cfg(feature = "planted-bugs")]
@@ -90,18 +89,30 @@ struct Staged {
     claims: Vec<Claim>,
 }
 
-#[derive(Clone, Debug)]
+/// A scanned event. What it has in the lists of [`Staged`] begins where the event before it ends.
+#[derive(Clone, Copy, Debug)]
 struct StagedEvent {
     time: Timestamp,
+    /// Texts and strings are counted from the start of the event's share.
+    text_end: usize,
+    rows_end: u32,
+    strings_end: u32,
+    claims_end: u32,
+    unreadable_numbers: u32,
+    oversized_identifiers: u32,
     program: u16,
-    rows: Range<usize>,
-    values: Range<usize>,
-    /// Texts and strings are counted from the start of this.
-    text: Range<usize>,
-    strings: Range<usize>,
-    claims: Range<usize>,
-    stats: DecodeStats,
 }
+
+const NO_EVENT: StagedEvent = StagedEvent {
+    time: Timestamp(0),
+    text_end: 0,
+    rows_end: 0,
+    strings_end: 0,
+    claims_end: 0,
+    unreadable_numbers: 0,
+    oversized_identifiers: 0,
+    program: 0,
+};
 
 impl Decoder {
     /// A decoder for a plan that spreads events over this many workers.
@@ -125,7 +136,6 @@ impl Decoder {
             messages,
             values,
             aliases,
-            found: Found::default(),
             staged: Staged::default(),
             stats: DecodeStats::default(),
             #[cfg(feature = "planted-bugs")]
@@ -149,75 +159,66 @@ impl Decoder {
         if self.staged.waiting == 0 {
             self.staged.clear();
         }
-        let text = self.staged.text.len();
-        let scanned = self.scan_to_stage(event, accepted_at, wall);
+        if event.bytes().len() > MAX_EVENT_BYTES {
+            return Err(RejectReason::TooLarge);
+        }
+        let scanned = self.stage(event, accepted_at, wall);
         if scanned.is_err() {
-            self.staged.text.truncate(text);
+            self.staged.drop_unfinished();
         }
         scanned
     }
 
-    fn scan_to_stage(
+    fn stage(
         &mut self,
         event: PaddedEvent<'_>,
         accepted_at: Timestamp,
         wall: Timestamp,
     ) -> Result<Scanned, RejectReason> {
-        if event.bytes().len() > MAX_EVENT_BYTES {
-            return Err(RejectReason::TooLarge);
-        }
         self.scanner.scan(event).map_err(|_| RejectReason::BadJson)?;
         let fields = self.scanner.fields(event);
         let kind = kind_of(fields.get(self.kind)).ok_or(RejectReason::BadType)?;
 
-        let staged = &mut self.staged;
-        let found = &mut self.found;
-        let base = staged.text.len();
-        self.identifiers.find(fields, &mut TextSpace { text: &mut staged.text, base }, found);
-        let owner = match kind {
-            EventKind::Alias => self.aliases.pick_owner(&self.identifiers, fields, found),
-            _ => (!found.rows.is_empty()).then_some(()),
-        };
-        if owner.is_none() {
+        let Staged { events, waiting, rows, values, text, strings, claims } = &mut self.staged;
+        let (base, first_row) = (text.len(), rows.len());
+        let mut space = IdentifierSpace { rows, first_row, text, base, oversized: 0 };
+        let mut has_owner = self.identifiers.find(fields, &mut space);
+        if kind == EventKind::Alias {
+            has_owner = self.aliases.pick_owner(&self.identifiers, fields, space.own_rows()).is_some();
+        }
+        let oversized_identifiers = space.oversized;
+        if !has_owner {
             // Such an event is never appended, which is when the others are counted.
-            self.stats.oversized_identifiers += found.oversized;
+            self.stats.oversized_identifiers += u64::from(oversized_identifiers);
             return Err(RejectReason::NoIdentifier);
         }
-        if found.rows.len() > usize::from(u16::MAX) {
+        if rows.len() - first_row > usize::from(u16::MAX) {
             return Err(RejectReason::TooLarge);
         }
         let time = self.times.read(fields, accepted_at, wall)?;
 
-        let mut stats = DecodeStats { unreadable_numbers: 0, oversized_identifiers: found.oversized };
-        let program = self.names.program(kind, fields);
-        let (rows, values) = (staged.rows.len(), staged.values.len());
-        let (strings, claims) = (staged.strings.len(), staged.claims.len());
-        staged.rows.extend_from_slice(&found.rows);
-        self.aliases.prefetch(&found.rows);
+        self.aliases.prefetch(&rows[first_row..]);
         if kind == EventKind::Alias {
-            self.aliases.claim(&self.identifiers, fields, &mut staged.claims);
+            self.aliases.claim(&self.identifiers, fields, claims);
         }
-        let mut space = ValueSpace {
-            words: &mut staged.values,
-            text: &mut staged.text,
-            base,
-            strings: &mut staged.strings,
-            unreadable: &mut stats.unreadable_numbers,
-        };
+        let program = self.names.program(kind, fields);
+        let mut space = ValueSpace { words: values, text, base, strings, unreadable: 0 };
         self.values.read(program, fields, &mut space);
-        let message = self.messages.read(fields, self.scanner.members(), time.is_own);
-        staged.events.push(StagedEvent {
+        let unreadable_numbers = space.unreadable;
+        let message = self.messages.read(fields, &self.scanner, time.is_own);
+        let index = events.len();
+        events.push(StagedEvent {
             time: time.time,
+            text_end: text.len(),
+            rows_end: rows.len() as u32,
+            strings_end: strings.len() as u32,
+            claims_end: claims.len() as u32,
+            unreadable_numbers,
+            oversized_identifiers,
             program,
-            rows: rows..staged.rows.len(),
-            values: values..staged.values.len(),
-            text: base..staged.text.len(),
-            strings: strings..staged.strings.len(),
-            claims: claims..staged.claims.len(),
-            stats,
         });
-        staged.waiting += 1;
-        Ok(Scanned { message, time: time.time, index: staged.events.len() - 1 })
+        *waiting += 1;
+        Ok(Scanned { message, time: time.time, index })
     }
 
     /// Adds a scanned event to the batch of the worker that owns its owner, as the event at `place` in the log. Events
@@ -229,11 +230,12 @@ impl Decoder {
     pub fn append(&mut self, scanned: Scanned, place: u64, batches: &mut [EventBatch]) -> Decoded {
         assert_eq!(batches.len(), self.workers, "there must be one batch per worker");
         let staged = &mut self.staged;
-        let event = &staged.events[scanned.index];
+        let event = staged.events[scanned.index];
+        let start = staged.end_before(scanned.index);
         staged.waiting -= 1;
-        self.stats.unreadable_numbers += event.stats.unreadable_numbers;
-        self.stats.oversized_identifiers += event.stats.oversized_identifiers;
-        let rows = &staged.rows[event.rows.clone()];
+        self.stats.unreadable_numbers += u64::from(event.unreadable_numbers);
+        self.stats.oversized_identifiers += u64::from(event.oversized_identifiers);
+        let rows = &staged.rows[start.rows_end as usize..event.rows_end as usize];
         let owner = rows[0].hash;
         let worker = worker_of(owner, self.workers);
         let time = event.time;
@@ -249,13 +251,14 @@ impl Decoder {
 
         let batch = &mut batches[worker];
         let text = batch.text.len();
-        batch.text.extend_from_slice(&staged.text[event.text.clone()]);
+        batch.text.extend_from_slice(&staged.text[start.text_end..event.text_end]);
         let identifiers = batch.identifiers.len() as u32;
         let moved = rows.iter().map(|row| IdentifierRow { text: text as u32 + row.text, ..*row });
         batch.identifiers.extend(moved);
         let values = batch.values.len();
-        batch.values.extend_from_slice(&staged.values[event.values.clone()]);
-        for word in &staged.strings[event.strings.clone()] {
+        let words = self.values.words();
+        batch.values.extend_from_slice(&staged.values[scanned.index * words..][..words]);
+        for word in &staged.strings[start.strings_end as usize..event.strings_end as usize] {
             move_string(&mut batch.values[values..], *word, text as u64);
         }
         batch.events.push(EventRow {
@@ -265,8 +268,8 @@ impl Decoder {
             identifier_count: rows.len() as u16,
             program: event.program,
         });
-        let alias = AliasEvent { owner, time: time.0, place };
-        self.aliases.accept(rows, &staged.claims[event.claims.clone()], alias, batches);
+        let claims = &staged.claims[start.claims_end as usize..event.claims_end as usize];
+        self.aliases.accept(rows, claims, AliasEvent { owner, time: time.0, place }, batches);
         Decoded { worker, time }
     }
 
@@ -296,10 +299,27 @@ impl Staged {
         self.strings.clear();
         self.claims.clear();
     }
+
+    /// Where the share of the event at `index` begins.
+    #[inline(always)]
+    fn end_before(&self, index: usize) -> StagedEvent {
+        match index {
+            0 => NO_EVENT,
+            _ => self.events[index - 1],
+        }
+    }
+
+    /// Drops what was added for an event that turned out to be unusable, before its values were read.
+    #[cold]
+    fn drop_unfinished(&mut self) {
+        let end = self.end_before(self.events.len());
+        self.text.truncate(end.text_end);
+        self.rows.truncate(end.rows_end as usize);
+    }
 }
 
 /// What `type` says.
-#[inline]
+#[inline(always)]
 fn kind_of(field: Field<'_>) -> Option<EventKind> {
     match field {
         Field::Text(name) => kind_named(name),
@@ -312,7 +332,7 @@ fn kind_of(field: Field<'_>) -> Option<EventKind> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn kind_named(name: &[u8]) -> Option<EventKind> {
     Some(match name {
         b"track" => EventKind::Track,

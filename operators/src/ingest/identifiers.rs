@@ -21,7 +21,6 @@ const MANY_VALUES: usize = 32;
 /// How one identifier's values are found and made usable.
 #[derive(Clone, Debug)]
 struct Rules {
-    sources: Vec<Node>,
     normalize: Normalize,
     /// Blocked values, besides those that are always blocked.
     blocked: FxHashSet<Box<[u8]>>,
@@ -33,32 +32,34 @@ struct Rules {
 #[derive(Clone, Debug)]
 pub(super) struct Identifiers {
     rules: Vec<Rules>,
+    /// In rank order.
+    sources: Vec<Source>,
 }
 
-/// The identifiers found in one event, in rank order; the owner first.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Found {
-    /// Texts are counted from the start of the event's share of the text buffer.
-    pub(super) rows: Vec<IdentifierRow>,
-    /// Values longer than an identifier can be.
-    pub(super) oversized: u64,
-    /// Per row: where it stands in the event.
-    #[cfg(feature = "planted-bugs")]
-    pub(super) starts: Vec<u32>,
+/// Where values of one identifier stand.
+#[derive(Clone, Copy, Debug)]
+struct Source {
+    node: Node,
+    rank: u8,
 }
 
-/// Where the texts of an event's identifiers go: behind `base` in a buffer shared with other events.
+/// Where an event's identifiers go: behind those of other events.
 #[derive(Debug)]
-pub(super) struct TextSpace<'a> {
+pub(super) struct IdentifierSpace<'a> {
+    pub(super) rows: &'a mut Vec<IdentifierRow>,
+    /// The event's first row.
+    pub(super) first_row: usize,
     pub(super) text: &'a mut Vec<u8>,
+    /// Where the event's share of `text` starts; texts are counted from there.
     pub(super) base: usize,
+    /// Values longer than an identifier can be are counted here.
+    pub(super) oversized: u32,
 }
 
 impl Identifiers {
     /// Compiles the rules of a plan; adds the paths they need to `tree`.
     pub(super) fn new(plan: &Plan, tree: &mut PathTree) -> Self {
         let compile = |(rank, spec): (usize, &IdentifierSpec)| Rules {
-            sources: spec.from.iter().map(|path| tree.want(path)).collect(),
             normalize: spec.normalize,
             blocked: spec
                 .block
@@ -71,79 +72,109 @@ impl Identifiers {
             blocked_patterns: plan.block_patterns[rank].clone(),
             seed: plan.seeds[rank],
         };
-        Self { rules: plan.spec().identifiers.iter().enumerate().map(compile).collect() }
+        let specs = &plan.spec().identifiers;
+        let sources =
+            specs.iter().zip(0u8..).flat_map(|(spec, rank)| spec.from.iter().map(move |path| (path, rank)));
+        Self {
+            sources: sources.map(|(path, rank)| Source { node: tree.want(path), rank }).collect(),
+            rules: specs.iter().enumerate().map(compile).collect(),
+        }
     }
 
-    /// Finds the identifiers of an event.
-    #[inline]
-    pub(super) fn find(&self, fields: Fields<'_>, space: &mut TextSpace<'_>, found: &mut Found) {
-        found.rows.clear();
-        found.oversized = 0;
+    /// Adds the identifiers of an event in rank order, but for the owner, which comes first. Whether there are any.
+    #[inline(always)]
+    pub(super) fn find(&self, fields: Fields<'_>, space: &mut IdentifierSpace<'_>) -> bool {
         #[cfg(feature = "planted-bugs")]
-        found.starts.clear();
-        for (rank, rules) in self.rules.iter().enumerate() {
-            let first = found.rows.len();
-            for source in &rules.sources {
-                let field = fields.get(*source);
-                if field == Field::Null {
-                    continue;
-                }
-                match field {
-                    Field::Array(array) => self.add_each(rank, array, first, space, found),
-                    scalar => {
-                        if let Some(row) = self.read(rank, scalar, space, &mut found.oversized) {
-                            let before = &found.rows[first..];
-                            found.add_unless(row, before.iter().any(|other| other.hash == row.hash), space);
-                        }
-                    }
-                }
-                #[cfg(feature = "planted-bugs")]
-                found.starts.resize(found.rows.len(), fields.start(*source));
+        let mut starts = Vec::new();
+        for source in &self.sources {
+            let field = fields.get(source.node);
+            if field == Field::Null {
+                continue;
             }
+            let rules = &self.rules[usize::from(source.rank)];
+            if let Field::Array(array) = field {
+                rules.add_each(source.rank, array, space);
+            } else if let Some(row) = rules.read(source.rank, field, space) {
+                let is_known = space.rows[space.first_row..].iter().any(|other| other.hash == row.hash);
+                space.add_unless(is_known, row);
+            }
+            #[cfg(feature = "planted-bugs")]
+            starts.resize(space.rows.len() - space.first_row, fields.start(source.node));
         }
-        if !found.rows.is_empty() {
-            let owner = found.owner(space);
-            found.rows.swap(0, owner);
+        #[cfg(feature = "planted-bugs")]
+        if crate::planted::active(crate::planted::Bug::OwnerByArrival) {
+            let owner = (0..starts.len()).min_by_key(|row| starts[*row]).unwrap_or(0);
+            space.rows[space.first_row..].rotate_left(owner);
+            return !starts.is_empty();
         }
-    }
-
-    /// Adds every scalar of an array that is usable.
-    #[cold]
-    fn add_each(
-        &self,
-        rank: usize,
-        array: &[u8],
-        first: usize,
-        space: &mut TextSpace<'_>,
-        found: &mut Found,
-    ) {
-        // Values come from outside, so the set's hashes must not be predictable, though these are keyed already.
-        let mut known: HashSet<u128> = HashSet::new();
-        for element in elements(array) {
-            let Some(row) = self.read(rank, element, space, &mut found.oversized) else { continue };
-            let values = &found.rows[first..];
-            let is_known = if values.len() < MANY_VALUES {
-                values.iter().any(|other| other.hash == row.hash)
-            } else {
-                if known.is_empty() {
-                    known.extend(values.iter().map(|other| other.hash));
-                }
-                !known.insert(row.hash)
-            };
-            found.add_unless(row, is_known, space);
-        }
+        space.put_owner_first()
     }
 
     /// The identifier of this rank that a scalar stands for, if it is usable; its text is at the end of the buffer.
-    #[inline]
     pub(super) fn read(
         &self,
         rank: usize,
         scalar: Field<'_>,
-        space: &mut TextSpace<'_>,
-        oversized: &mut u64,
+        space: &mut IdentifierSpace<'_>,
     ) -> Option<IdentifierRow> {
-        let rules = &self.rules[rank];
+        self.rules[rank].read(rank as u8, scalar, space)
+    }
+}
+
+impl IdentifierSpace<'_> {
+    /// The event's rows.
+    pub(super) fn own_rows(&mut self) -> &mut [IdentifierRow] {
+        &mut self.rows[self.first_row..]
+    }
+
+    #[inline(always)]
+    fn add_unless(&mut self, is_known: bool, row: IdentifierRow) {
+        if is_known {
+            self.text.truncate(self.base + row.text as usize);
+        } else {
+            self.rows.push(row);
+        }
+    }
+
+    /// Puts the row that owns the event first: of the highest rank, the smallest value. Whether there is one.
+    #[inline(always)]
+    fn put_owner_first(&mut self) -> bool {
+        let rows = &mut self.rows[self.first_row..];
+        let text = &self.text[self.base..];
+        let text_of = |row: &IdentifierRow| &text[row.text as usize..][..usize::from(row.len)];
+        let Some(first) = rows.first() else { return false };
+        let equals = rows.iter().take_while(|row| row.rank == first.rank).count();
+        for at in 1..equals {
+            if text_of(&rows[at]) < text_of(&rows[0]) {
+                rows.swap(0, at);
+            }
+        }
+        true
+    }
+}
+
+impl Rules {
+    /// Adds every scalar of an array that is usable.
+    #[cold]
+    fn add_each(&self, rank: u8, array: &[u8], space: &mut IdentifierSpace<'_>) {
+        let mut known = HashSet::new();
+        for element in elements(array) {
+            let Some(row) = self.read(rank, element, space) else { continue };
+            let before = &space.rows[space.first_row..];
+            let is_known = if before.len() < MANY_VALUES {
+                before.iter().any(|other| other.hash == row.hash)
+            } else {
+                if known.is_empty() {
+                    known.extend(before.iter().map(|other| other.hash));
+                }
+                !known.insert(row.hash)
+            };
+            space.add_unless(is_known, row);
+        }
+    }
+
+    #[inline(always)]
+    fn read(&self, rank: u8, scalar: Field<'_>, space: &mut IdentifierSpace<'_>) -> Option<IdentifierRow> {
         let start = space.text.len();
         match scalar {
             Field::Text(raw) | Field::Number(raw) => space.text.extend_from_slice(raw),
@@ -151,54 +182,18 @@ impl Identifiers {
             Field::Bool(value) => space.text.extend_from_slice(if value { b"true" } else { b"false" }),
             Field::Null | Field::Array(_) | Field::Object => return None,
         }
-        let normalized = rules.normalize == Normalize::None || normalize(rules.normalize, space.text, start);
+        let normalized = self.normalize == Normalize::None || normalize(self.normalize, space.text, start);
         let value = &space.text[start..];
-        let usable = normalized && !is_blocked_by_default(value) && !rules.blocks(value);
-        let too_long = value.len() > MAX_IDENTIFIER_BYTES;
-        if !usable || too_long {
-            *oversized += u64::from(usable);
+        let usable = normalized && !is_blocked_by_default(value) && !self.blocks(value);
+        if !usable || value.len() > MAX_IDENTIFIER_BYTES {
+            space.oversized += u32::from(usable);
             space.text.truncate(start);
             return None;
         }
         let (text, len) = ((start - space.base) as u32, value.len() as u16);
-        Some(IdentifierRow { hash: rules.seed.hash(value), text, len, rank: rank as u8 })
-    }
-}
-
-impl Found {
-    fn add_unless(&mut self, row: IdentifierRow, is_known: bool, space: &mut TextSpace<'_>) {
-        if is_known {
-            space.text.truncate(space.base + row.text as usize);
-        } else {
-            self.rows.push(row);
-        }
+        Some(IdentifierRow { hash: self.seed.hash(value), text, len, rank })
     }
 
-    /// The row that owns the event: of the highest rank, the smallest value. There is at least one row.
-    fn owner(&self, space: &TextSpace<'_>) -> usize {
-        #[cfg(feature = "planted-bugs")]
-        if crate::planted::active(crate::planted::Bug::OwnerByArrival) {
-            return (0..self.rows.len()).min_by_key(|row| self.starts[*row]).unwrap_or(0);
-        }
-        let rank = self.rows[0].rank;
-        let mut owner = 0;
-        for (at, row) in self.rows.iter().enumerate().skip(1).take_while(|(_, row)| row.rank == rank) {
-            if space.of(row) < space.of(&self.rows[owner]) {
-                owner = at;
-            }
-        }
-        owner
-    }
-}
-
-impl TextSpace<'_> {
-    /// The text of a row.
-    pub(super) fn of(&self, row: &IdentifierRow) -> &[u8] {
-        &self.text[self.base + row.text as usize..][..usize::from(row.len)]
-    }
-}
-
-impl Rules {
     #[inline]
     fn blocks(&self, value: &[u8]) -> bool {
         (!self.blocked.is_empty() && self.blocked.contains(value))

@@ -10,7 +10,7 @@ use std::{borrow::Cow, collections::HashMap};
 use tidewater_model::HashKey;
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
-use super::json::{Field, Fields, Member, Node, PathTree, unescape};
+use super::json::{Field, Fields, Member, Node, PathTree, Scanner, unescape};
 
 /// What an event is remembered by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,33 +25,37 @@ pub struct MessageKey {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Messages {
     message_id: Node,
-    /// Members that are no content.
-    ignored: [Node; 3],
+    /// Per node of the tree: whether it is a member that is no content. Nodes behind the end are content.
+    ignored: [bool; 8],
     id_seed: u64,
     content_seed: u64,
     second_content_seed: u64,
 }
 
 impl Messages {
-    /// Adds the paths it needs to `tree`. Seeds follow from the deployment's key, so that nobody can make two ids
+    /// Adds the paths it needs to `tree`, which must be the first that are added to it. Seeds follow from the deployment's key, so that nobody can make two ids
     /// or contents collide on purpose.
     pub(super) fn new(key: HashKey, tree: &mut PathTree) -> Self {
+        let mut ignored = [false; 8];
+        for key in ["sentAt", "receivedAt", "_metadata"] {
+            ignored[tree.want_key(key).index()] = true;
+        }
         Self {
             message_id: tree.want_key("messageId"),
-            ignored: ["sentAt", "receivedAt", "_metadata"].map(|key| tree.want_key(key)),
+            ignored,
             id_seed: xxh3_64_with_seed(b"messageId", key.0),
             content_seed: xxh3_64_with_seed(b"content", key.0),
             second_content_seed: xxh3_64_with_seed(b"content id", key.0),
         }
     }
 
-    /// The key of an event with these members. A `messageId` is a string that is not empty, or a number; `None` for
+    /// The key of the event that was scanned last. A `messageId` is a string that is not empty, or a number; `None` for
     /// an event that has neither it nor a time of its own.
     #[inline]
     pub(super) fn read(
         &self,
         fields: Fields<'_>,
-        members: &[Member],
+        scanner: &Scanner,
         has_own_time: bool,
     ) -> Option<MessageKey> {
         let hash = |id: &[u8]| xxh3_128_with_seed(id, self.id_seed);
@@ -67,26 +71,23 @@ impl Messages {
         if id.is_none() && !has_own_time {
             return None;
         }
-        let content = self.content(fields, members, self.content_seed);
+        let content = self.content(fields, scanner, self.content_seed);
         let id = id.unwrap_or_else(|| {
-            let second = self.content(fields, members, self.second_content_seed);
+            let second = self.content(fields, scanner, self.second_content_seed);
             u128::from(second) << 64 | u128::from(content)
         });
         Some(MessageKey { id, content })
     }
 
-    #[inline]
-    fn content(&self, fields: Fields<'_>, members: &[Member], seed: u64) -> u64 {
+    #[inline(always)]
+    fn content(&self, fields: Fields<'_>, scanner: &Scanner, seed: u64) -> u64 {
+        if scanner.members_may_repeat() {
+            return self.content_of_repeated(fields, scanner, seed);
+        }
         let text = fields.padded();
-        let mut seen = [0u64; 4];
         let mut sum = 0u64;
-        for member in members {
-            let (word, bit) = (usize::from(member.known / 64), 1 << (member.known % 64));
-            if seen[word] & bit != 0 || member.known == 0 {
-                return self.content_of_repeated(fields, members, seed);
-            }
-            seen[word] |= bit;
-            if member.node.is_some_and(|node| self.ignored.contains(&node)) {
+        for member in scanner.members() {
+            if self.is_ignored(member) {
                 continue;
             }
             // Most members are written the way they are hashed.
@@ -101,13 +102,17 @@ impl Messages {
 
     /// The same for members among which a key may stand twice, or be spelled with escapes: the last counts.
     #[cold]
-    fn content_of_repeated(&self, fields: Fields<'_>, members: &[Member], seed: u64) -> u64 {
+    fn content_of_repeated(&self, fields: Fields<'_>, scanner: &Scanner, seed: u64) -> u64 {
         let text = fields.padded();
-        let counted =
-            members.iter().filter(|member| !member.node.is_some_and(|node| self.ignored.contains(&node)));
+        let counted = scanner.members().iter().filter(|member| !self.is_ignored(member));
         let last: HashMap<_, _> =
             counted.map(|member| (key_of(text, member), value_of(text, member))).collect();
         last.iter().fold(0u64, |sum, (key, value)| sum.wrapping_add(hash_spelled_out(key, value, seed)))
+    }
+
+    #[inline(always)]
+    fn is_ignored(&self, member: &Member) -> bool {
+        member.node.is_some_and(|node| self.ignored.get(node.index()).copied().unwrap_or(false))
     }
 }
 

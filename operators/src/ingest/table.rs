@@ -1,7 +1,8 @@
 //! A set of 128-bit entries that grows in small steps.
 //!
 //! Open addressing in 256 parts that grow on their own, by half, at bounds that differ from part to part: no single
-//! insertion moves more than 1/256 of the entries, and on average two thirds of the memory hold one.
+//! insertion moves more than 1/256 of the entries, and on average two thirds of the memory hold one. The places of
+//! a part are filled by cache lines, so that nearly every search is settled by the one line that was prefetched.
 
 use crate::{intrinsics::prefetch, plan::SHARDS};
 
@@ -17,11 +18,18 @@ pub(super) struct Table {
 
 #[derive(Clone, Debug, Default)]
 struct Part {
-    entries: Vec<u128>,
+    lines: Vec<Line>,
     used: u32,
     /// How many entries it can take before it grows; always fewer than there are places.
     bound: u32,
 }
+
+/// The places in one cache line, filled from the front.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Line([u128; LINE]);
+
+const LINE: usize = 4;
 
 impl Table {
     pub(super) fn new() -> Self {
@@ -32,8 +40,8 @@ impl Table {
     #[inline]
     pub(super) fn prefetch(&self, entry: u128) {
         let part = &self.parts[part_of(entry)];
-        if let Some(place) = part.entries.get(part.place_of(entry)) {
-            prefetch(place);
+        if let Some(line) = part.lines.get(part.line_of(entry)) {
+            prefetch(line);
         }
     }
 
@@ -54,72 +62,78 @@ impl Table {
     /// Drops the entries of one part that are not to be kept, and their memory.
     pub(super) fn retain(&mut self, number: usize, keep: impl Fn(u128) -> bool) {
         let part = &mut self.parts[number];
-        let kept = part.entries.iter().filter(|entry| **entry != EMPTY && keep(**entry)).count();
+        let kept = part.entries().filter(|entry| keep(*entry)).count();
         if kept < part.used as usize {
-            part.rebuild(kept + kept / 2, number, keep);
+            part.rebuild(kept.div_ceil(LINE) * 3 / 2, number, keep);
         }
     }
 
     /// Bytes of memory.
     pub(super) fn bytes(&self) -> u64 {
-        self.parts.iter().map(|part| (part.entries.capacity() * size_of::<u128>()) as u64).sum()
+        self.parts.iter().map(|part| (part.lines.capacity() * size_of::<Line>()) as u64).sum()
     }
 }
 
 impl Part {
-    /// Where the search for an entry begins. Grows with the entry, so that growing moves entries front to back.
-    #[inline(always)]
-    fn place_of(&self, entry: u128) -> usize {
-        let hash = (entry >> 56) as u64;
-        ((u128::from(hash) * self.entries.len() as u128) >> 64) as usize
+    fn entries(&self) -> impl Iterator<Item = u128> {
+        self.lines.iter().flat_map(|line| line.0).filter(|entry| *entry != EMPTY)
     }
 
-    /// The place of the entry that is the same as this one, or the free place where the search for it ends.
+    /// Where the search for an entry begins. Grows with the entry, so that growing moves entries front to back.
     #[inline(always)]
-    fn search(&self, entry: u128, mask: u128) -> Result<usize, usize> {
-        let mut at = self.place_of(entry);
+    fn line_of(&self, entry: u128) -> usize {
+        let hash = (entry >> 56) as u64;
+        ((u128::from(hash) * self.lines.len() as u128) >> 64) as usize
+    }
+
+    /// The place of the entry that is the same as this one, or the free place where the search for it ends: line and
+    /// place in it.
+    #[inline(always)]
+    fn search(&self, entry: u128, mask: u128) -> Result<(usize, usize), (usize, usize)> {
+        let mut at = self.line_of(entry);
         // Every part with places has free ones, so the search ends before it has come around.
-        while let Some(other) = self.entries.get(at) {
-            if *other == EMPTY {
-                break;
-            }
-            if (*other ^ entry) & mask == 0 {
-                return Ok(at);
+        while let Some(line) = self.lines.get(at) {
+            for (place, other) in line.0.iter().enumerate() {
+                if (other ^ entry) & mask == 0 {
+                    return Ok((at, place));
+                }
+                if *other == EMPTY {
+                    return Err((at, place));
+                }
             }
             at += 1;
-            if at == self.entries.len() {
+            if at == self.lines.len() {
                 at = 0;
             }
         }
-        Err(at)
+        Err((0, 0))
     }
 
     #[inline(always)]
     fn find_or_insert(&mut self, entry: u128, mask: u128, number: usize) -> Option<&mut u128> {
-        let mut free = match self.search(entry, mask) {
-            Ok(found) => return Some(&mut self.entries[found]),
+        let (mut line, mut place) = match self.search(entry, mask) {
+            Ok((line, place)) => return Some(&mut self.lines[line].0[place]),
             Err(free) => free,
         };
         if self.used >= self.bound {
-            self.rebuild(self.entries.len() + self.entries.len() / 2, number, |_| true);
-            free = self.search(entry, mask).unwrap_or_else(|free| free);
+            self.rebuild(self.lines.len() + self.lines.len() / 2, number, |_| true);
+            (line, place) = self.search(entry, mask).unwrap_or_else(|free| free);
         }
-        self.entries[free] = entry;
+        self.lines[line].0[place] = entry;
         self.used += 1;
         None
     }
 
-    /// Moves the entries to be kept to `len` new places, which must be more than that.
+    /// Moves the entries to be kept to this many new lines, which must have more places than that.
     #[cold]
-    fn rebuild(&mut self, len: usize, number: usize, keep: impl Fn(u128) -> bool) {
-        let len = len.max(8);
-        let old = std::mem::replace(&mut self.entries, vec![EMPTY; len]);
-        self.used = 0;
+    fn rebuild(&mut self, lines: usize, number: usize, keep: impl Fn(u128) -> bool) {
+        let lines = vec![Line([EMPTY; LINE]); lines.max(2)];
         // Bounds differ, else all parts would grow at about the same time.
-        self.bound = (len * (24 + number % 4) / 32) as u32;
-        for entry in old.into_iter().filter(|entry| *entry != EMPTY && keep(*entry)) {
-            if let Err(free) = self.search(entry, u128::MAX) {
-                self.entries[free] = entry;
+        let bound = (lines.len() * LINE * (24 + number % 4) / 32) as u32;
+        let old = std::mem::replace(self, Self { lines, used: 0, bound });
+        for entry in old.entries().filter(|entry| keep(*entry)) {
+            if let Err((line, place)) = self.search(entry, u128::MAX) {
+                self.lines[line].0[place] = entry;
                 self.used += 1;
             }
         }
@@ -150,7 +164,7 @@ mod tests {
                 prop_assert_eq!(table.find_or_insert(entry, u128::MAX).is_none(), reference.insert(entry));
                 table.prefetch(entry);
                 if sweep == 0 {
-                    let keep = |entry: u128| part_of(entry) != 1 || (entry >> 96) % 3 == 0;
+                    let keep = |entry: u128| part_of(entry) != 1 || (entry >> 96).is_multiple_of(3);
                     table.retain(1, keep);
                     reference.retain(|entry| keep(*entry));
                 }
@@ -165,7 +179,7 @@ mod tests {
             table.find_or_insert(number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835), u128::MAX);
         }
         assert!(table.bytes() < 100_000 * 28, "{} bytes", table.bytes());
-        (0..SHARDS).for_each(|part| table.retain(part, |entry| entry % 8 == 0));
+        (0..SHARDS).for_each(|part| table.retain(part, |entry| entry.is_multiple_of(8)));
         assert!(table.bytes() < 100_000 * 4, "{} bytes", table.bytes());
     }
 }

@@ -70,6 +70,7 @@ impl Times {
 }
 
 /// A time as RFC 3339 with its offset, or as a number of epoch milliseconds; finer than 1 ms is cut off.
+#[inline(always)]
 fn parse_time(field: Field<'_>) -> Option<Timestamp> {
     match field {
         Field::Number(text) => short_whole(text).or_else(|| parse_millis(text)).map(Timestamp),

@@ -50,7 +50,7 @@ pub(super) struct ValueSpace<'a> {
     /// Words of this block at which a string stands are added here.
     pub(super) strings: &'a mut Vec<u16>,
     /// Numbers that were expected and can't be read are counted here.
-    pub(super) unreadable: &'a mut u64,
+    pub(super) unreadable: u32,
 }
 
 impl Values {
@@ -88,6 +88,12 @@ impl Values {
         Self { empty, programs, conditions, scratch: Vec::new() }
     }
 
+    /// Words of a value block.
+    #[inline]
+    pub(super) fn words(&self) -> usize {
+        self.empty.len()
+    }
+
     /// Appends the value block of an event that feeds `program`.
     #[inline]
     pub(super) fn read(&mut self, program: u16, fields: Fields<'_>, space: &mut ValueSpace<'_>) {
@@ -106,7 +112,7 @@ impl Values {
                 (field, ColumnKind::Number) => match number_of(field, &mut self.scratch) {
                     Some(number) => words_of(number.0 as u128),
                     None => {
-                        *space.unreadable += 1;
+                        space.unreadable += 1;
                         continue;
                     }
                 },
@@ -154,7 +160,7 @@ fn scalar_words(field: Field<'_>, word: u16, space: &mut ValueSpace<'_>) -> [u64
         Field::Number(text) => match parse_number(text) {
             Some(number) => Scalar128::number(number),
             None => {
-                *space.unreadable += 1;
+                space.unreadable += 1;
                 Scalar128::NULL
             }
         },

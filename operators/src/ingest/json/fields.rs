@@ -69,7 +69,7 @@ impl<'a> Fields<'a> {
     /// What stands at `node`.
     #[inline(always)]
     pub(crate) fn get(&self, node: Node) -> Field<'a> {
-        let slot = &self.slots[node.0 as usize];
+        let slot = &self.slots[node.index()];
         if !self.is_current(slot, node) {
             return Field::Null;
         }
@@ -91,7 +91,7 @@ impl<'a> Fields<'a> {
     /// escapes.
     #[inline(always)]
     pub(crate) fn find_name(&self, node: Node, names: &NameTable) -> Option<u32> {
-        let slot = &self.slots[node.0 as usize];
+        let slot = &self.slots[node.index()];
         if slot.kind != Kind::Text || !self.is_current(slot, node) {
             return None;
         }
@@ -101,7 +101,7 @@ impl<'a> Fields<'a> {
     /// Where the value at `node` starts, counted from the start of the event.
     #[cfg(feature = "planted-bugs")]
     pub(crate) fn start(&self, node: Node) -> u32 {
-        self.slots[node.0 as usize].start
+        self.slots[node.index()].start
     }
 
     /// The event's bytes with at least 8 bytes behind any text in it.
@@ -111,9 +111,14 @@ impl<'a> Fields<'a> {
 
     #[inline(always)]
     fn is_current(&self, slot: &Slot, node: Node) -> bool {
+        if node.is_top() { slot.within == self.event } else { self.is_current_below(slot, node) }
+    }
+
+    #[inline]
+    fn is_current_below(&self, slot: &Slot, node: Node) -> bool {
         let (mut within, mut at) = (slot.within, node);
         while let Some(parent) = self.tree.parent(at) {
-            let holder = &self.slots[parent.0 as usize];
+            let holder = &self.slots[parent.index()];
             if holder.object != within {
                 return false;
             }

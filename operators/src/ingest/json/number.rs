@@ -57,11 +57,18 @@ fn leading_digits(word: u64) -> usize {
 #[inline]
 pub(crate) fn short_whole(text: &[u8]) -> Option<i64> {
     let value = match text.len() {
-        len @ 1..=8 => eight_digits(text.try_into().unwrap_or_else(|_| zero_padded(text)), len)?,
-        len @ 9..=16 => {
-            let (high, low) = (text.first_chunk()?, text.last_chunk()?);
-            // The two halves overlap; of the low one only the digits behind the high one count.
-            eight_digits(*high, 8)? * POWERS[len - 8] + eight_digits(*low, 8)? % POWERS[len - 8]
+        len @ 1..=7 => {
+            let mut padded = [b'0'; 8];
+            padded[8 - len..].copy_from_slice(text);
+            eight_digits(u64::from_le_bytes(padded))?
+        }
+        len @ 8..=16 => {
+            let high = eight_digits(u64::from_le_bytes(*text.first_chunk()?))?;
+            let low = u64::from_le_bytes(*text.last_chunk()?);
+            // The halves overlap by the digits that the second must not count again: they become zeros.
+            let overlap = 8 * (16 - len) as u32;
+            let counted = u64::MAX.checked_shl(overlap).unwrap_or(0);
+            high * POWERS[len - 8] + eight_digits(low & counted | ZEROS & !counted)?
         }
         _ => return None,
     };
@@ -70,20 +77,13 @@ pub(crate) fn short_whole(text: &[u8]) -> Option<i64> {
 
 const POWERS: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
 
-fn zero_padded(text: &[u8]) -> [u8; 8] {
-    let mut padded = [b'0'; 8];
-    padded[8 - text.len()..].copy_from_slice(text);
-    padded
-}
-
 /// The value of eight digits, the first in the lowest byte, by adding up neighbors: digits, pairs, fours.
-#[inline]
-fn eight_digits(text: [u8; 8], _len: usize) -> Option<u64> {
-    let word = u64::from_le_bytes(text);
-    if leading_digits(word) < 8 {
+#[inline(always)]
+fn eight_digits(text: u64) -> Option<u64> {
+    if leading_digits(text) < 8 {
         return None;
     }
-    let digits = word ^ ZEROS;
+    let digits = text ^ ZEROS;
     let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
     let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
     Some((fours * 10_000 + (fours >> 32)) & 0xffff_ffff)

@@ -4,9 +4,26 @@ use tidewater_model::Path;
 
 use super::names::NameTable;
 
-/// A key in the tree, at the end of a wanted path or on the way to one.
+/// A key in the tree, at the end of a wanted path or on the way to one: its number, and [`NESTED`](Self::NESTED) if
+/// it is no key of the event itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Node(pub(super) u32);
+pub(crate) struct Node(u32);
+
+impl Node {
+    const NESTED: u32 = 1 << 31;
+
+    /// Its number; the nodes of a tree are numbered as they are added.
+    #[inline(always)]
+    pub(crate) fn index(self) -> usize {
+        (self.0 & !Self::NESTED) as usize
+    }
+
+    /// Whether it is a key of the event itself.
+    #[inline(always)]
+    pub(super) fn is_top(self) -> bool {
+        self.0 & Self::NESTED == 0
+    }
+}
 
 /// The object whose keys a [`NameTable`] knows: the event itself or the value of a [`Node`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,11 +85,11 @@ impl PathTree {
     }
 
     fn level_below(&mut self, node: Node) -> Level {
-        if self.nodes[node.0 as usize].below == Level::UNWANTED {
-            self.nodes[node.0 as usize].below = Level(self.levels.len() as u32);
+        if self.nodes[node.index()].below == Level::UNWANTED {
+            self.nodes[node.index()].below = Level(self.levels.len() as u32);
             self.levels.push(NameTable::default());
         }
-        self.nodes[node.0 as usize].below
+        self.nodes[node.index()].below
     }
 
     fn key(&mut self, level: Level, key: &str, parent: Option<Node>) -> Node {
@@ -82,7 +99,8 @@ impl PathTree {
         if let Some(known) = table.get(&padded, 0, key.len()) {
             return Node(known);
         }
-        let node = Node(self.nodes.len() as u32);
+        let nested = if parent.is_some() { Node::NESTED } else { 0 };
+        let node = Node(self.nodes.len() as u32 | nested);
         table.insert(key.as_bytes(), node.0);
         self.nodes.push(NodeInfo { parent, below: Level::UNWANTED });
         node
@@ -103,12 +121,12 @@ impl PathTree {
     /// The level of the object at `node`.
     #[inline(always)]
     pub(super) fn below(&self, node: Node) -> Level {
-        self.nodes[node.0 as usize].below
+        self.nodes[node.index()].below
     }
 
     /// The node of the object that this one is a key of; `None` for the event itself.
     #[inline(always)]
     pub(super) fn parent(&self, node: Node) -> Option<Node> {
-        self.nodes[node.0 as usize].parent
+        self.nodes[node.index()].parent
     }
 }

@@ -35,8 +35,6 @@ pub(crate) struct Member {
     pub(crate) node: Option<Node>,
     /// Whether its key has escapes.
     pub(crate) escaped: bool,
-    /// A number for its key: 0 can be any key; other numbers that differ are different keys, equal ones may be.
-    pub(crate) known: u8,
 }
 
 /// Scans events for a set of paths. Keeps its memory between events.
@@ -45,6 +43,8 @@ pub(crate) struct Scanner {
     tree: PathTree,
     slots: Vec<Slot>,
     members: Vec<Member>,
+    /// Whether two members may have the same key.
+    may_repeat: bool,
     known_keys: KnownKeys,
     /// Number of the object opened last.
     opened: u32,
@@ -59,7 +59,16 @@ impl Scanner {
     pub(crate) fn new(tree: PathTree) -> Self {
         let slots = vec![Slot::default(); tree.len()];
         let known_keys = KnownKeys::new();
-        Self { tree, slots, members: Vec::new(), known_keys, opened: 0, event: 0, key: Vec::new() }
+        Self {
+            tree,
+            slots,
+            members: Vec::new(),
+            may_repeat: false,
+            known_keys,
+            opened: 0,
+            event: 0,
+            key: Vec::new(),
+        }
     }
 
     /// Checks an event and finds its values; [`fields`](Self::fields) then answers for this event.
@@ -74,17 +83,20 @@ impl Scanner {
         }
         if self.opened >= LAST_EVENT_NUMBER {
             self.slots.fill(Slot::default());
+            self.known_keys = KnownKeys::new();
             self.opened = 0;
         }
         self.opened += 1;
         self.event = self.opened;
         self.members.clear();
-        self.known_keys.restart();
+        self.known_keys.restart(self.event);
+        self.may_repeat = false;
         let mut pass = Pass {
             bytes,
             tree: &self.tree,
             slots: &mut self.slots,
             members: &mut self.members,
+            may_repeat: &mut self.may_repeat,
             known_keys: &mut self.known_keys,
             opened: &mut self.opened,
             key: &mut self.key,
@@ -118,6 +130,11 @@ impl Scanner {
     pub(crate) fn members(&self) -> &[Member] {
         &self.members
     }
+
+    /// Whether two of [`members`](Self::members) may have the same key. If not, they have not.
+    pub(crate) fn members_may_repeat(&self) -> bool {
+        self.may_repeat
+    }
 }
 
 /// One pass over one event. Methods take the place where a token starts and return the place behind it.
@@ -126,6 +143,7 @@ struct Pass<'a, 's> {
     tree: &'s PathTree,
     slots: &'s mut [Slot],
     members: &'s mut Vec<Member>,
+    may_repeat: &'s mut bool,
     known_keys: &'s mut KnownKeys,
     opened: &'s mut u32,
     key: &'s mut Vec<u8>,
@@ -140,7 +158,8 @@ struct Key {
     end: usize,
     value: usize,
     escaped: bool,
-    known: u8,
+    /// Whether the object may have it twice.
+    may_repeat: bool,
 }
 
 impl Pass<'_, '_> {
@@ -170,8 +189,9 @@ impl Pass<'_, '_> {
             at = self.value(key.value, node, number, depth)?;
             if TOP {
                 let (start, key_end) = (start as u32, key.end as u32);
-                let (value, end, Key { escaped, known, .. }) = (key.value as u32, at as u32, key);
-                self.members.push(Member { start, key_end, value, end, node, escaped, known });
+                let (value, end, escaped) = (key.value as u32, at as u32, key.escaped);
+                self.members.push(Member { start, key_end, value, end, node, escaped });
+                *self.may_repeat |= key.may_repeat;
             }
             at = bytes.skip_space(at);
             match bytes.byte(at) {
@@ -187,9 +207,9 @@ impl Pass<'_, '_> {
     fn key(&mut self, at: usize, level: Level) -> Result<Key, BadJson> {
         let text = self.bytes.chunk(at).ok_or(BadJson)?;
         if let Some(key) = self.known_keys.guess(text, level) {
-            let end = at + usize::from(key.text_len) - 2;
+            let end = at + key.text_len - 2;
             let value = self.bytes.skip_space(end + 2);
-            return Ok(Key { node: key.node, end, value, escaped: false, known: key.number });
+            return Ok(Key { node: key.node, end, value, escaped: false, may_repeat: key.may_repeat });
         }
         self.unexpected_key(at, level)
     }
@@ -208,15 +228,15 @@ impl Pass<'_, '_> {
         let value = bytes.skip_space(colon + 1);
         if escaped {
             let node = self.escaped_node(level, at + 1, end);
-            return Ok(Key { node, end, value, escaped, known: 0 });
+            return Ok(Key { node, end, value, escaped, may_repeat: true });
         }
         let node = self.tree.find(level, bytes.padded(), at + 1, end - at - 1);
-        let known = match bytes.chunk(at) {
+        let may_repeat = match bytes.chunk(at) {
             // Only a colon right behind the quote: a key must not be known under several texts.
             Some(text) if colon == end + 1 => self.known_keys.learn(text, colon + 1 - at, level, node),
-            _ => 0,
+            _ => true,
         };
-        Ok(Key { node, end, value, escaped, known })
+        Ok(Key { node, end, value, escaped, may_repeat })
     }
 
     #[cold]
@@ -233,7 +253,7 @@ impl Pass<'_, '_> {
     fn hides_a_later_one(&self, node: Node, number: u32) -> bool {
         use crate::planted::{Bug, active};
 
-        active(Bug::DuplicateKeyFirst) && self.slots[node.0 as usize].within == number
+        active(Bug::DuplicateKeyFirst) && self.slots[node.index()].within == number
     }
 
     fn array(&mut self, at: usize, depth: u32) -> Result<usize, BadJson> {
@@ -294,7 +314,7 @@ impl Pass<'_, '_> {
         };
         if let Some(node) = node {
             let len = (text_end - start) as u32;
-            self.slots[node.0 as usize] = Slot { start: start as u32, len, within, object, kind };
+            self.slots[node.index()] = Slot { start: start as u32, len, within, object, kind };
         }
         Ok(end)
     }
