@@ -16,15 +16,14 @@ use std::{
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use tidewater_connector_api::{Acknowledged, BoxSink, BoxSource, Clock, Position};
 use tidewater_model::delta::DeltaNames;
-use tidewater_operators::{Plan, Texts};
+use tidewater_operators::{Plan, Texts, extension::Extension};
 use tidewater_storage::{AckFile, LogReader};
 use tokio::sync::watch;
 
 use crate::{
     clock::Random,
     delivery::{
-        SinkHandle,
-        acks::AckWriter,
+        SinkHandle, acks,
         queue::SinkQueue,
         task::{self, Delivery},
     },
@@ -40,7 +39,7 @@ use crate::{
     quarantine::{Place, QuarantineView, Ring},
     sequencer::{AcceptanceBytes, LogEnd, Sequencer, intake::Intake, message::Message},
     settings::Settings,
-    shutdown::Tasks,
+    shutdown::{SinkTask, Tasks},
     sources::{self, SourceHandle},
     status::ReplayProgress,
     worker::{ToWorker, WorkerThread, allocators},
@@ -56,6 +55,7 @@ pub(crate) struct Components {
     pub(crate) workers: usize,
     pub(crate) sources: Vec<(String, BoxSource)>,
     pub(crate) sinks: Vec<(String, BoxSink)>,
+    pub(crate) extensions: Arc<[Arc<dyn Extension>]>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) settings: Settings,
@@ -91,7 +91,7 @@ struct LogParts {
 
 /// Starts an engine on the opened state directory, if it is to have one.
 pub(crate) fn launch(components: Components, mut opened: Option<OpenState>) -> Result<Engine, Error> {
-    let Components { name, plan, workers, sources, sinks, clock, random, settings } = components;
+    let Components { name, plan, workers, sources, sinks, extensions, clock, random, settings } = components;
     let names = delta_names(&plan);
     let (common, inbox) = common(&name, &clock, settings);
     let sinks = sink_parts(sinks, &names, opened.as_mut(), &common);
@@ -104,7 +104,8 @@ pub(crate) fn launch(components: Components, mut opened: Option<OpenState>) -> R
     let (to_publisher, from_all) = bounded(PUBLISHER_QUEUE);
     let log = log_parts(opened, &to_publisher, &common);
     let texts = Texts::new(workers);
-    let (to_workers, worker_threads) = worker_parts(workers, &plan, &texts, &to_publisher, &common)?;
+    let (to_workers, worker_threads) =
+        worker_parts(workers, &plan, &texts, &extensions, &to_publisher, &common)?;
     drop(to_publisher);
     let acceptance = Arc::new(AcceptanceBytes::default());
     let publisher = Publisher::new(
@@ -152,8 +153,10 @@ pub(crate) fn launch(components: Components, mut opened: Option<OpenState>) -> R
         threads.push(spawn(&part, &common, keep, move || worker.run())?);
     }
     let keep = publisher.receiver.clone();
+    let lifecycle = Arc::clone(&common.lifecycle);
     threads.push(spawn("publisher", &common, keep, move || {
         publisher.run();
+        lifecycle.published_all();
         Ok(())
     })?);
     if let Some(logger) = log.logger {
@@ -200,15 +203,17 @@ fn tasks(
     common: &Common,
 ) -> Tasks {
     let deliver = |parts: SinkParts| {
-        let name = parts.handle.name().to_owned();
-        tokio::spawn(task::run(Delivery {
+        let writer = parts.acks.map(|file| acks::spawn(parts.handle.name(), file));
+        let (sender, acks) = writer.unzip();
+        let delivery = tokio::spawn(task::run(Delivery {
             sink: parts.sink,
             handle: parts.handle,
             acknowledged: parts.acknowledged,
-            acks: parts.acks.map(|acks| AckWriter::spawn(&name, acks)),
+            acks: sender,
             retry: shared.settings.retry.clone(),
             random: Arc::clone(random),
-        }))
+        }));
+        SinkTask { delivery, acks }
     };
     let read = |(source, handle): (BoxSource, &Arc<SourceHandle>)| {
         let (handle, positions) = (Arc::clone(handle), Arc::clone(&common.positions));
@@ -303,6 +308,7 @@ fn worker_parts(
     workers: usize,
     plan: &Arc<Plan>,
     texts: &Arc<Texts>,
+    extensions: &Arc<[Arc<dyn Extension>]>,
     publisher: &Sender<ToPublisher>,
     common: &Common,
 ) -> Result<(Vec<Sender<ToWorker>>, Vec<WorkerThread>), Error> {
@@ -313,6 +319,7 @@ fn worker_parts(
             allocator,
             plan: Arc::clone(plan),
             texts: Arc::clone(texts),
+            extensions: Arc::clone(extensions),
             receiver,
             publisher: publisher.clone(),
             lifecycle: Arc::clone(&common.lifecycle),

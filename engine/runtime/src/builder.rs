@@ -14,6 +14,7 @@ use tidewater_operators::Plan;
 use crate::{
     assembly::{self, Components},
     clock::{Random, SystemRandom},
+    dataflow::Extension,
     engine::Engine,
     error::Error,
     opening::{OpenState, open_state_dir},
@@ -27,6 +28,7 @@ pub struct Builder {
     pipeline: Pipeline,
     sources: Vec<(String, BoxSource)>,
     sinks: Vec<(String, BoxSink)>,
+    extensions: Vec<Arc<dyn Extension>>,
     state: Option<PathBuf>,
     workers: Option<usize>,
     clock: Arc<dyn Clock>,
@@ -42,6 +44,7 @@ impl Builder {
             pipeline: pipeline.clone(),
             sources: Vec::new(),
             sinks: Vec::new(),
+            extensions: Vec::new(),
             workers: None,
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
@@ -59,6 +62,13 @@ impl Builder {
     /// Adds a sink. Its name is what its acknowledgements are kept under.
     pub fn sink(mut self, name: impl Into<String>, sink: impl Sink) -> Self {
         self.sinks.push((name.into(), BoxSink::new(sink)));
+        self
+    }
+
+    /// Adds operators of one's own to the dataflow; see [`dataflow`](crate::dataflow). Like sources and sinks they are
+    /// no part of the pipeline: they change none of its results, and no stored state is bound to them.
+    pub fn extension(mut self, extension: impl Extension) -> Self {
+        self.extensions.push(Arc::new(extension));
         self
     }
 
@@ -132,6 +142,7 @@ impl Builder {
             workers,
             sources: self.sources,
             sinks: self.sinks,
+            extensions: self.extensions.into(),
             clock: self.clock,
             random: self.random,
             settings: self.settings,

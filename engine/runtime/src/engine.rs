@@ -104,6 +104,7 @@ struct StopWhenDropped {
 
 impl Drop for StopWhenDropped {
     fn drop(&mut self) {
+        self.shared.lifecycle.abandon();
         if self.shared.lifecycle.drain() {
             self.shared.intake.close();
             self.shared.intake.post(Message::Finish);
@@ -243,6 +244,20 @@ impl Engine {
         Ok(Flushed { epoch, undelivered_sinks })
     }
 
+    /// Seals an epoch now, also if no event waits and no timer is due; waits until it has been computed, is durable,
+    /// and has been handed to subscribers. Returns its number.
+    ///
+    /// Events and time need no such call. It is for changes from outside that would otherwise wait for the next event,
+    /// such as those of a [`Relation`](crate::dataflow::Relation). With a state directory the epoch is logged.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] and [`Error::Failed`] once the engine has ended.
+    pub async fn seal(&self) -> Result<u64, Error> {
+        let epoch = self.shared.request(Message::Seal).await?;
+        self.shared.until_published(epoch).await?;
+        Ok(epoch)
+    }
+
     /// What the engine is doing.
     pub fn state(&self) -> EngineState {
         self.shared.lifecycle.state()
@@ -374,11 +389,19 @@ impl Shared {
 
     /// Cuts an epoch of what has been taken in; the number of the last one.
     pub(crate) async fn cut(&self) -> Result<u64, Error> {
+        self.request(Message::Flush).await
+    }
+
+    /// Sends the sequencer a message that it answers with the number of the last epoch.
+    async fn request(&self, message: fn(oneshot::Sender<u64>) -> Message) -> Result<u64, Error> {
         let (sender, receiver) = oneshot::channel();
-        if !self.intake.post(Message::Flush(sender)) {
+        if !self.intake.post(message(sender)) {
             return Err(self.lifecycle.ended().unwrap_or(Error::Closed));
         }
-        self.lifecycle.or_ended(receiver).await?.map_err(|_| Error::Closed)
+        match self.lifecycle.or_ended(receiver).await? {
+            Ok(epoch) => Ok(epoch),
+            Err(_) => Err(self.lifecycle.why_lost().await),
+        }
     }
 }
 

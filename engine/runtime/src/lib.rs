@@ -11,6 +11,7 @@
 mod assembly;
 mod builder;
 mod clock;
+pub mod dataflow;
 mod delivery;
 mod engine;
 mod error;

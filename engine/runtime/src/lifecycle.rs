@@ -35,6 +35,8 @@ pub(crate) struct Lifecycle {
     /// Read by threads where a lock would be in the way.
     failed: AtomicBool,
     stopping: AtomicBool,
+    /// No handle is left to shut the engine down: it stops by itself.
+    abandoned: AtomicBool,
     /// Resolves `SourceContext::closing`.
     sources_closing: watch::Sender<bool>,
     /// Threads that may be parked in the dataflow and would not see a failure by themselves.
@@ -47,6 +49,7 @@ impl Lifecycle {
             state: watch::Sender::new(EngineState::Replaying),
             failed: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
             sources_closing: watch::Sender::new(false),
             parked: Mutex::default(),
         }
@@ -92,6 +95,17 @@ impl Lifecycle {
             }
             !failed
         });
+    }
+
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::SeqCst);
+    }
+
+    /// Says that everything has been published that ever will be.
+    pub(crate) fn published_all(&self) {
+        if self.abandoned.load(Ordering::SeqCst) {
+            self.stopped();
+        }
     }
 
     /// Fails the engine: the first reason stands, and every handle sees it.
@@ -148,6 +162,16 @@ impl Lifecycle {
             EngineState::Stopped => Some(Error::Closed),
             _ => None,
         }
+    }
+
+    /// Why a question that was taken was never answered. While the engine runs that is only so because it is
+    /// about to fail.
+    pub(crate) async fn why_lost(&self) -> Error {
+        let mut state = self.state.subscribe();
+        let lost = |state: &EngineState| !matches!(state, EngineState::Replaying | EngineState::Running);
+        // The sender lives as long as `self`.
+        let _ = state.wait_for(lost).await;
+        self.ended().unwrap_or(Error::Closed)
     }
 
     /// `answer`, unless the engine ends before it comes.

@@ -153,7 +153,10 @@ impl Shared {
             let _ = sender.try_send((question(state), at));
         });
         self.post_question(Question { jobs: vec![(worker, job)] })?;
-        self.lifecycle.or_ended(receiver.recv()).await?.ok_or(Error::Closed)
+        match self.lifecycle.or_ended(receiver.recv()).await? {
+            Some(answer) => Ok(answer),
+            None => Err(self.lifecycle.why_lost().await),
+        }
     }
 
     /// Asks all workers between the same two epochs; answers in the order of the workers.
@@ -175,8 +178,9 @@ impl Shared {
         let mut answers: Vec<Option<T>> = (0..self.workers).map(|_| None).collect();
         let mut last = At::default();
         for _ in 0..self.workers {
-            let answer = self.lifecycle.or_ended(receiver.recv()).await?;
-            let (worker, answer, at) = answer.ok_or(Error::Closed)?;
+            let Some((worker, answer, at)) = self.lifecycle.or_ended(receiver.recv()).await? else {
+                return Err(self.lifecycle.why_lost().await);
+            };
             answers[worker] = Some(answer);
             last = at;
         }

@@ -16,9 +16,19 @@ use crate::{
 pub(crate) struct Tasks {
     pub(crate) threads: Vec<thread::JoinHandle<()>>,
     pub(crate) sources: Vec<JoinHandle<()>>,
-    pub(crate) sinks: Vec<JoinHandle<()>>,
+    pub(crate) sinks: Vec<SinkTask>,
     pub(crate) monitor: JoinHandle<()>,
 }
+
+/// The tasks of one sink.
+pub(crate) struct SinkTask {
+    pub(crate) delivery: JoinHandle<()>,
+    /// Ends behind the last acknowledgement, once the delivery has ended.
+    pub(crate) acks: Option<JoinHandle<()>>,
+}
+
+/// How long a last fsync may take beyond the deadline: without it what was delivered is delivered again.
+const LAST_ACK: Duration = Duration::from_secs(2);
 
 /// Stops the engine; see [`Engine::shutdown`](crate::Engine::shutdown).
 pub(crate) async fn shutdown(
@@ -27,6 +37,7 @@ pub(crate) async fn shutdown(
     deadline: Duration,
 ) -> Result<ShutdownReport, Error> {
     let deadline = Instant::now() + deadline;
+    let cancelled = AbandonWhenDropped(shared);
     shared.lifecycle.drain();
     let unfinished_sources = stop_sources(shared, tasks.sources, deadline).await;
     shared.intake.close();
@@ -43,10 +54,23 @@ pub(crate) async fn shutdown(
     };
     close_sinks(shared, tasks.sinks, until).await;
     tasks.monitor.abort();
+    std::mem::forget(cancelled);
     shared.lifecycle.stopped();
     match shared.lifecycle.ended() {
         Some(error @ Error::Failed { .. }) => Err(error),
         _ => Ok(report(shared, unfinished_sources)),
+    }
+}
+
+/// A shutdown that is not waited for to its end leaves an engine that has to stop by itself.
+struct AbandonWhenDropped<'a>(&'a Shared);
+
+impl Drop for AbandonWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.lifecycle.abandon();
+        self.0.intake.close();
+        self.0.intake.post(Message::Finish);
+        self.0.sinks.iter().for_each(|sink| sink.abandon());
     }
 }
 
@@ -80,12 +104,18 @@ async fn join_threads(threads: Vec<thread::JoinHandle<()>>) {
     let _ = joined.await;
 }
 
-async fn close_sinks(shared: &Shared, tasks: Vec<JoinHandle<()>>, deadline: Instant) {
+async fn close_sinks(shared: &Shared, tasks: Vec<SinkTask>, deadline: Instant) {
     for (mut task, sink) in tasks.into_iter().zip(&shared.sinks) {
-        if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
+        if tokio::time::timeout_at(deadline, &mut task.delivery).await.is_err() {
             sink.abandon();
-            task.abort();
+            task.delivery.abort();
             tracing::warn!(sink = sink.name(), "sink does not have everything at the shutdown deadline");
         }
+        if let Some(acks) = task.acks
+            && tokio::time::timeout(LAST_ACK, acks).await.is_err()
+        {
+            tracing::warn!(sink = sink.name(), "the last acknowledgement could not be recorded in time");
+        }
+        sink.release();
     }
 }

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::{
     clock::Random,
-    delivery::retry::Backoff,
+    delivery::{retry::Backoff, task::AbortWhenDropped},
     engine::Shared,
     lifecycle::{EngineState, panic_text},
     logger::Positions,
@@ -142,13 +142,4 @@ async fn is_running(shared: &Shared) -> bool {
 fn fail(handle: &SourceHandle, reason: String) {
     tracing::error!(source = handle.name(), reason, "source failed");
     handle.set(SourceState::Failed(reason));
-}
-
-/// Aborting the outer task must end the source, too.
-struct AbortWhenDropped(tokio::task::AbortHandle);
-
-impl Drop for AbortWhenDropped {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }

@@ -84,7 +84,7 @@ impl Subscription {
 
     fn ask(shared: &Shared, segment: usize) -> Result<Arc<Mailbox>, Error> {
         let mailbox = Arc::new(Mailbox::new(segment, shared.settings.subscriber_deltas));
-        let message = Message::Subscribe { segment, mailbox: Arc::clone(&mailbox) };
+        let message = Message::Subscribe { segment, mailbox: Opening(Some(Arc::clone(&mailbox))) };
         if !shared.intake.post(message) {
             return Err(shared.lifecycle.ended().unwrap_or(Error::Closed));
         }
@@ -179,6 +179,22 @@ pub(crate) struct Mailbox {
     limit: usize,
     inside: Mutex<Inside>,
     arrived: Notify,
+}
+
+/// A mailbox on its way to the publisher. Should it get lost, its subscriber is told the end.
+pub(crate) struct Opening(Option<Arc<Mailbox>>);
+
+impl Opening {
+    /// The mailbox, once it can't get lost any more.
+    pub(crate) fn arrived(mut self) -> Option<Arc<Mailbox>> {
+        self.0.take()
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|mailbox| mailbox.end());
+    }
 }
 
 #[derive(Default)]

@@ -6,6 +6,7 @@ use crossbeam::channel::{Receiver, Sender};
 use tidewater_operators::{
     Plan, Texts,
     dataflow::{EpochInput, WorkerDataflow},
+    extension::Extension,
 };
 use timely::{
     WorkerConfig,
@@ -37,6 +38,7 @@ pub(crate) struct WorkerThread {
     pub(crate) allocator: AllocatorBuilder,
     pub(crate) plan: Arc<Plan>,
     pub(crate) texts: Arc<Texts>,
+    pub(crate) extensions: Arc<[Arc<dyn Extension>]>,
     pub(crate) receiver: Receiver<ToWorker>,
     pub(crate) publisher: Sender<ToPublisher>,
     pub(crate) lifecycle: Arc<Lifecycle>,
@@ -47,7 +49,7 @@ impl WorkerThread {
     pub(crate) fn run(self) -> Result<(), Error> {
         self.lifecycle.unpark_on_failure(std::thread::current());
         let mut worker = new_worker(self.allocator);
-        let mut dataflow = WorkerDataflow::build(&mut worker, self.plan, self.texts);
+        let mut dataflow = WorkerDataflow::build_with(&mut worker, self.plan, self.texts, &self.extensions);
         let mut at = At::default();
         while let Ok(message) = self.receiver.recv() {
             match message {

@@ -11,29 +11,19 @@ use tokio::{sync::watch, task::JoinHandle};
 /// How long to wait for room on a full disk before the next attempt.
 const NO_SPACE_WAIT: Duration = Duration::from_secs(1);
 
-/// Records the acknowledgements of one sink.
-pub(crate) struct AckWriter {
-    latest: watch::Sender<Option<Acknowledged>>,
-    task: JoinHandle<()>,
+/// Takes the acknowledgements of one sink. Once it is dropped, the last one is written and the file closed.
+pub(crate) struct AckSender(watch::Sender<Option<Acknowledged>>);
+
+impl AckSender {
+    pub(crate) fn record(&self, acknowledged: Acknowledged) {
+        self.0.send_replace(Some(acknowledged));
+    }
 }
 
-impl AckWriter {
-    pub(crate) fn spawn(sink: &str, file: AckFile) -> Self {
-        let (latest, receiver) = watch::channel(None);
-        let task = tokio::spawn(write_all(sink.to_owned(), file, receiver));
-        Self { latest, task }
-    }
-
-    pub(crate) fn record(&self, acknowledged: Acknowledged) {
-        self.latest.send_replace(Some(acknowledged));
-    }
-
-    /// Waits until the last one is on disk.
-    pub(crate) async fn finish(self) {
-        drop(self.latest);
-        // It ends by itself; a panic in it has been reported by the runtime.
-        let _ = self.task.await;
-    }
+/// Starts the task that writes what is sent; it ends behind the last one.
+pub(crate) fn spawn(sink: &str, file: AckFile) -> (AckSender, JoinHandle<()>) {
+    let (latest, receiver) = watch::channel(None);
+    (AckSender(latest), tokio::spawn(write_all(sink.to_owned(), file, receiver)))
 }
 
 async fn write_all(sink: String, mut file: AckFile, mut latest: watch::Receiver<Option<Acknowledged>>) {

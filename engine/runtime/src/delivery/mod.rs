@@ -61,6 +61,11 @@ impl SinkHandle {
         self.queue.close();
     }
 
+    /// Closes the files, once the sink's task has ended.
+    pub(crate) fn release(&self) {
+        self.queue.release();
+    }
+
     /// Gives up at the next failed attempt.
     pub(crate) fn abandon(&self) {
         self.progress.send_modify(|progress| progress.abandoned = true);

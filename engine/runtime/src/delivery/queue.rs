@@ -185,6 +185,11 @@ impl SinkQueue {
         self.changed.notify_one();
     }
 
+    /// Closes the files, once nothing is taken out any more.
+    pub(crate) fn release(&self) {
+        self.lock().spilled = None;
+    }
+
     pub(crate) fn is_given_up(&self) -> bool {
         self.lock().given_up
     }

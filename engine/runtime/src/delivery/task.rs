@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tidewater_connector_api::{Acknowledged, BoxSink, DeliveryError, Position, Sink};
 use tidewater_model::DeltaBatch;
 
-use super::{SinkHandle, acks::AckWriter, retry::Backoff};
+use super::{SinkHandle, acks::AckSender, retry::Backoff};
 use crate::{clock::Random, lifecycle::panic_text, settings::RetrySettings, status::SinkState};
 
 /// What a sink's task works with.
@@ -15,7 +15,7 @@ pub(crate) struct Delivery {
     /// What was recorded before the engine was started.
     pub(crate) acknowledged: Option<Acknowledged>,
     /// `None` without a state directory.
-    pub(crate) acks: Option<AckWriter>,
+    pub(crate) acks: Option<AckSender>,
     pub(crate) retry: RetrySettings,
     pub(crate) random: Arc<dyn Random>,
 }
@@ -24,10 +24,21 @@ pub(crate) struct Delivery {
 pub(crate) async fn run(delivery: Delivery) {
     let handle = Arc::clone(&delivery.handle);
     // A task of its own: that is where tokio catches panics.
-    if let Err(error) = tokio::spawn(delivery.run()).await
+    let task = tokio::spawn(delivery.run());
+    let _abort = AbortWhenDropped(task.abort_handle());
+    if let Err(error) = task.await
         && let Ok(panic) = error.try_into_panic()
     {
         handle.fail(format!("it panicked: {}", panic_text(&*panic)));
+    }
+}
+
+/// Aborting a task must end the one inside it, too.
+pub(crate) struct AbortWhenDropped(pub(crate) tokio::task::AbortHandle);
+
+impl Drop for AbortWhenDropped {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -45,10 +56,6 @@ impl Delivery {
             self.handle.fail("what was kept for it on disk can't be read".to_owned());
         } else if !down && complete {
             self.handle.set_state(SinkState::Closed);
-        }
-        drop(self.sink);
-        if let Some(acks) = self.acks {
-            acks.finish().await;
         }
     }
 

@@ -7,7 +7,7 @@ use tidewater_model::Timestamp;
 use tidewater_operators::{dataflow::WorkerDataflow, ingest::EventBatch};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::{error::Error, subscription::Mailbox};
+use crate::{error::Error, subscription::Opening};
 
 /// A message to the sequencer.
 pub(crate) enum Message {
@@ -22,10 +22,12 @@ pub(crate) enum Message {
         /// Index of the segment.
         segment: usize,
         /// Where its updates go.
-        mailbox: Arc<Mailbox>,
+        mailbox: Opening,
     },
     /// Cut an epoch of what has been taken in, and answer with the number of the last one.
     Flush(oneshot::Sender<u64>),
+    /// Cut an epoch, with or without events, and answer with its number.
+    Seal(oneshot::Sender<u64>),
     /// Take these events out of quarantine; answers how many they were.
     Redriven(BTreeSet<u64>, oneshot::Sender<Result<u64, Error>>),
     /// Something outside the channel changed: the clock, or the engine's state.

@@ -173,12 +173,17 @@ impl Sequencer {
                 Next::Message(Message::Finish) | Next::Gone => return Ok(()),
                 Next::Message(Message::Submit(submission)) => self.take_in(submission)?,
                 Next::Message(Message::Flush(done)) => self.answer_flush(done),
+                Next::Message(Message::Seal(done)) => {
+                    self.cut(Pass::default())?;
+                    self.answer_flush(done);
+                }
                 Next::Message(Message::Computed(computed)) => self.note_computed(computed),
                 Next::Message(Message::Ask(question)) => self.ask(question),
                 Next::Message(Message::Subscribe { segment, mailbox }) => {
-                    for worker in &self.workers {
-                        let message = ToWorker::Subscribe { segment, mailbox: Arc::clone(&mailbox) };
-                        send(worker, message)?;
+                    if let Some(mailbox) = mailbox.arrived() {
+                        for worker in &self.workers {
+                            send(worker, ToWorker::Subscribe { segment, mailbox: Arc::clone(&mailbox) })?;
+                        }
                     }
                 }
                 Next::Message(Message::Redriven(ids, done)) => {

@@ -1,21 +1,18 @@
 //! Start again on the same state directory: nothing acknowledged is lost, nothing acknowledged comes twice.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::{
     collections::BTreeSet,
     path::Path,
     sync::{Arc, Mutex, atomic::Ordering},
 };
 
-use common::*;
 use tidewater::{
     Engine, EngineState, Error, ErrorKind, ManualClock, Millis, QuarantineFilter, RawEvents, Source,
     SourceContext, SourceState, Timestamp, offline,
 };
 use tidewater_connector_api::{Position, ReadError, SourceCapabilities};
+
+use crate::common::*;
 
 const NOON: Timestamp = Timestamp(1_767_268_800_000);
 

@@ -1,7 +1,5 @@
 //! What the tests of the running engine share: a pipeline, events, and sinks and sources that misbehave on request.
 
-#![allow(dead_code, clippy::unwrap_used)]
-
 use std::{
     collections::BTreeSet,
     sync::{

@@ -1,13 +1,10 @@
 //! Deltas out: a sink that is slow, stuck, failing, refusing or panicking slows nothing else and loses nothing.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::{sync::atomic::Ordering, time::Duration};
 
-use common::*;
 use tidewater::{Engine, Settings, SinkState};
+
+use crate::common::*;
 
 /// Ingests an order of each of these users, one epoch each; the last epoch.
 async fn orders(engine: &Engine, users: std::ops::Range<u32>) -> u64 {

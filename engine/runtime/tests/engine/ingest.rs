@@ -1,16 +1,13 @@
 //! Events in: acknowledgements, duplicates, quarantine, backpressure, and that failures reach every handle.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::{sync::Arc, time::Duration};
 
-use common::*;
 use tidewater::{
     Engine, EngineState, Error, ErrorKind, ManualClock, Millis, QuarantineFilter, RawEvents, RejectReason,
     Settings, Timestamp, TrySendError, Update,
 };
+
+use crate::common::*;
 
 const NOON: Timestamp = Timestamp(1_767_268_800_000);
 

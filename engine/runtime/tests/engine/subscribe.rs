@@ -1,13 +1,10 @@
 //! Subscriptions: whoever folds the updates holds the exact membership at every mark.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::collections::BTreeSet;
 
-use common::*;
 use tidewater::{Change, Engine, ProfileId, Settings, Subscription, Update};
+
+use crate::common::*;
 
 /// Folds updates up to the mark of `epoch`, holding every change against what is there.
 struct Fold {

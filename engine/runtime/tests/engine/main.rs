@@ -1,0 +1,9 @@
+//! The running engine from outside, as an embedding program sees it. One binary: linking it is what takes long.
+
+#![allow(clippy::unwrap_used, unreachable_pub)]
+
+mod common;
+mod ingest;
+mod restart;
+mod sinks;
+mod subscribe;
