@@ -263,7 +263,6 @@ impl<'a> Reader<'a> {
         })
     }
 
-    #[expect(clippy::too_many_arguments, reason = "private; the three callers differ in nothing else")]
     fn ranged<T: PartialOrd + Copy>(
         &mut self,
         key: &str,
