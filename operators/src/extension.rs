@@ -15,6 +15,7 @@ use differential_dataflow::{
     operators::arrange::{Arranged, TraceAgent},
     trace::implementations::ValSpine,
 };
+use tidewater_model::IdentifierSeed;
 use timely::{
     container::CapacityContainerBuilder,
     dataflow::{
@@ -82,6 +83,12 @@ impl<'scope> Context<'_, 'scope> {
         place.map(|place| self.plan.hash(place, value))
     }
 
+    /// Makes the hashes of an identifier's normalized values, also inside operators.
+    pub fn identifier_seed(&self, name: &str) -> Option<IdentifierSeed> {
+        let place = self.plan.spec().identifiers.iter().position(|identifier| identifier.name == name);
+        place.map(|place| self.plan.seeds[place])
+    }
+
     /// Brings a relation of one's own into the dataflow.
     pub fn relation<D: Row>(&mut self, relation: &Relation<D>) -> VecCollection<'scope, Time, D, isize> {
         let mut session = InputSession::new();
@@ -131,7 +138,8 @@ impl<D> Clone for Relation<D> {
 }
 
 /// A relation's queue is full: no epoch has taken its changes in yet. Holds the row that was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the relation's queue is full")]
 pub struct RelationFull<D>(pub D);
 
 impl<D> Relation<D> {
@@ -141,16 +149,25 @@ impl<D> Relation<D> {
     }
 
     /// Adds a row.
+    ///
+    /// # Errors
+    /// Gives the row back if as many changes wait as may.
     pub fn insert(&self, row: D) -> Result<(), RelationFull<D>> {
         self.update(row, 1)
     }
 
     /// Takes a row back.
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert).
     pub fn remove(&self, row: D) -> Result<(), RelationFull<D>> {
         self.update(row, -1)
     }
 
     /// Changes how often a row is there.
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert).
     pub fn update(&self, row: D, diff: isize) -> Result<(), RelationFull<D>> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.len() >= self.capacity {
@@ -189,6 +206,14 @@ impl<D> Output<D> {
     /// engine says that the epoch is; the caller takes them often enough to bound them.
     pub fn take(&self) -> Vec<(D, Time, isize)> {
         std::mem::take(&mut *self.updates.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes the changes of all epochs up to and including `epoch`, sorted by epoch, and leaves later ones.
+    pub fn take_through(&self, epoch: Time) -> Vec<(D, Time, isize)> {
+        let mut updates = self.updates.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken: Vec<_> = updates.extract_if(.., |(_, time, _)| *time <= epoch).collect();
+        taken.sort_by_key(|(_, time, _)| *time);
+        taken
     }
 }
 
