@@ -1,0 +1,15 @@
+//! Sinks that misbehave.
+
+mod basic;
+mod duplicating;
+mod failing;
+mod panicking;
+mod slow;
+mod stuck;
+
+pub use basic::{BasicSink, Delivered};
+pub use duplicating::DuplicatingSink;
+pub use failing::FailingSink;
+pub use panicking::PanickingSink;
+pub use slow::SlowSink;
+pub use stuck::StuckSink;
