@@ -1,5 +1,7 @@
 //! Stage 2: a new link meets the other identifier; two labels that differ go over both their homes.
 
+use rustc_hash::FxHashSet;
+
 use crate::{
     identity::{
         messages::{Look, LookKind, Meeting, Merge, Outbox, Side},
@@ -39,6 +41,9 @@ impl State {
             LookKind::AliasLink => {
                 let node = self.alias_mention(row, text, place, out);
                 self.meet(owner, self.slab.get(node).label(), out);
+            }
+            LookKind::AliasMention => {
+                self.alias_mention(row, text, place, out);
             }
             LookKind::AliasForget => {
                 self.alias.forget(row.hash, place);
@@ -83,16 +88,30 @@ impl State {
     }
 
     /// Applies the links that alias events assert or give up, after the epoch's events.
+    ///
+    /// What is asserted and given up within one epoch never was: else it could join two clusters on its way through
+    /// the workers after it has been given up.
     pub(crate) fn fold_alias_links(&mut self, batch: &EventBatch, out: &mut Outbox) {
+        let key = |link: &AliasLinkRow| (link.owner, link.other.hash, link.place);
+        let kept = |retract: bool| {
+            let links = batch.alias_links.iter().filter(move |link| link.retract == retract);
+            links.map(key).collect::<FxHashSet<_>>()
+        };
+        let given_up = kept(true);
+        let asserted = if given_up.is_empty() { FxHashSet::default() } else { kept(false) };
         for link in &batch.alias_links {
+            if given_up.contains(&key(link)) && asserted.contains(&key(link)) {
+                continue;
+            }
             let Some(node) = self.node(link.owner) else { continue };
             let text = &batch.text[link.other.text as usize..][..usize::from(link.other.len)];
             if link.retract {
                 self.give_up_alias(node, link, text, out);
             } else {
-                let known = !self.links_of(node).assert(link.other.hash, link.time);
+                let is_cut = self.is_cut(link.owner, link.other.hash);
+                let known = !is_cut && !self.links_of(node).assert(link.other.hash, link.time);
                 self.alias.assert(link.owner, link.other.hash, link.place, known);
-                let kind = LookKind::AliasLink;
+                let kind = if is_cut { LookKind::AliasMention } else { LookKind::AliasLink };
                 self.send_look(node, &link.other, text, link.place, kind, out);
             }
         }

@@ -38,6 +38,8 @@ pub(crate) enum LookKind {
     Mention,
     /// Like `Link`, but the mention is an alias event's and may be given up again.
     AliasLink,
+    /// Like `AliasLink`, but know the identifier only: the link was taken back.
+    AliasMention,
     /// An alias event at this place does not mention it any more.
     AliasForget,
 }

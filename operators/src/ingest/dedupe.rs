@@ -16,6 +16,8 @@ use crate::plan::SHARDS;
 
 /// The bits of an entry that are the id's.
 const ID: u128 = !0x3_ffff_ffff;
+/// The least of them that is not 0.
+const LEAST_ID: u128 = 1 << 34;
 /// Where the two bits of its time are.
 const HALF_SHIFT: u32 = 32;
 
@@ -79,6 +81,20 @@ impl Dedup {
         if *seen as u32 == entry as u32 { Verdict::Duplicate } else { Verdict::Conflict }
     }
 
+    /// Remembers a message that [`check`](Self::check) just called new as of a later moment: under `clock: event` it is
+    /// the event's own time that moves the clock, and the window begins when it has.
+    #[inline]
+    pub fn renew(&mut self, now: Timestamp, key: MessageKey) {
+        if now.0 < self.ends {
+            return;
+        }
+        self.begin(now);
+        let entry = self.entry(key);
+        if let Some(seen) = self.table.find_or_insert(entry, ID) {
+            *seen = entry;
+        }
+    }
+
     /// Remembers a message that was accepted at `now`, when the log is replayed.
     pub fn restore(&mut self, now: Timestamp, key: MessageKey) {
         self.check(now, key);
@@ -95,11 +111,11 @@ impl Dedup {
         self.table.bytes()
     }
 
-    /// The entry of a message accepted now. Never 0, which it could be only by its content.
+    /// The entry of a message accepted now. Its id is never 0, which would be the same as a free place.
     #[inline(always)]
     fn entry(&self, key: MessageKey) -> u128 {
         let half = (self.current as u128 & 3) << HALF_SHIFT;
-        key.id & ID | half | u128::from((key.content as u32).max(1))
+        (key.id & ID).max(LEAST_ID) | half | u128::from(key.content as u32)
     }
 
     /// Another half of a window has begun.

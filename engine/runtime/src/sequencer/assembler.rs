@@ -116,6 +116,9 @@ impl Assembler {
                 self.decoder.discard(scanned);
                 return outcome;
             }
+            if self.clock == ClockKind::Event {
+                self.dedup.renew(now.max(scanned.time), key);
+            }
         }
         self.append(scanned);
         Outcome::Accepted
