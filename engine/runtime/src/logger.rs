@@ -187,15 +187,15 @@ impl Logger {
     /// Tells everyone that the group is durable.
     fn acknowledge(&self, group: &mut Vec<LogEntry>) {
         let epoch = self.log.durable_epoch();
-        self.progress.durable(epoch);
-        // Deltas first: who waits for a receipt often waits for what follows from it.
-        let _ = self.publisher.send(ToPublisher::Durable(epoch));
-        for entry in group.drain(..) {
-            if let Some(header) = &entry.header {
-                note_positions(&self.positions, header);
-            }
-            entry.done(&self.intake);
+        // Before anyone is told: a source that runs again once its events are published resumes behind them.
+        for header in group.iter().filter_map(|entry| entry.header.as_ref()) {
+            note_positions(&self.positions, header);
         }
+        self.progress.durable(epoch);
+        // Deltas first: who waits for a receipt often waits for what follows from it. Without a publisher the engine
+        // has failed, and the receipts tell it.
+        let _ = self.publisher.send(ToPublisher::Durable(epoch));
+        group.drain(..).for_each(|entry| entry.done(&self.intake));
     }
 }
 

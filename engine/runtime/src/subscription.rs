@@ -124,7 +124,12 @@ impl Subscription {
                     self.mailbox = Self::ask(&shared, self.segment)?;
                     return Ok(Some(Update::Lagged(epochs)));
                 }
-                Letter::End => return Ok(None),
+                Letter::End => {
+                    return match shared.lifecycle.ended() {
+                        Some(error @ Error::Failed { .. }) => Err(error),
+                        _ => Ok(None),
+                    };
+                }
             }
         }
     }

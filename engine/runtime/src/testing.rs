@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tidewater_connector_api::RawEvents;
 use tidewater_model::{
     DeltaBatch, HashKey, PipelineSpec, Profile, RejectReason, Timestamp, delta::DeltaNames,
 };
@@ -18,6 +19,17 @@ pub enum Acceptance {
     Accepted,
     /// It was accepted before.
     Duplicate,
+}
+
+/// What became of the events of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// In the epoch.
+    pub accepted: u64,
+    /// Accepted before.
+    pub duplicates: u64,
+    /// Not usable.
+    pub refused: u64,
 }
 
 /// An engine without log, threads or clock, for tests: events in, an epoch cut, deltas out, all synchronous.
@@ -105,6 +117,27 @@ impl TestEngine {
             };
         });
         decided
+    }
+
+    /// Offers a batch the way the running engine takes it in: without copies, and looking ahead at what dedup will
+    /// be asked. Returns what became of each event.
+    pub fn accept_batch(&mut self, events: &RawEvents) -> Counts {
+        let mut counts = Counts::default();
+        let mut first = 0;
+        while first < events.len() {
+            let end = events.len().min(first + BLOCK);
+            let padded = (first..end).filter_map(|index| {
+                let (buffer, len) = events.padded(index);
+                Some((index, PaddedEvent::new(buffer, len)?))
+            });
+            self.lockstep.assembler.take(self.wall, padded, |_, outcome| match outcome {
+                Outcome::Accepted => counts.accepted += 1,
+                Outcome::Duplicate => counts.duplicates += 1,
+                Outcome::Refused(_) => counts.refused += 1,
+            });
+            first = end;
+        }
+        counts
     }
 
     /// Takes the link between two identifiers back with the next epoch, each given as (name, value).

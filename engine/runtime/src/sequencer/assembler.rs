@@ -165,7 +165,13 @@ impl Assembler {
         for event in events {
             match self.decoder.scan(event, header.accepted_at, Timestamp::MAX) {
                 Ok(scanned) => {
-                    if let Some(key) = scanned.message {
+                    #[cfg(feature = "planted-bugs")]
+                    use tidewater_operators::planted::{Bug, active};
+                    #[cfg(feature = "planted-bugs")]
+                    let is_lost = active(Bug::DedupLostOnRestart);
+                    #[cfg(not(feature = "planted-bugs"))]
+                    let is_lost = false;
+                    if let Some(key) = scanned.message.filter(|_| !is_lost) {
                         self.dedup.restore(header.now, key);
                     }
                     self.append(scanned);

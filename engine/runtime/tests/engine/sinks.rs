@@ -47,7 +47,7 @@ async fn a_sink_gets_epochs_in_order_whatever_it_does() {
     assert!(record.epochs().is_sorted());
     assert_eq!(record.members("buyer").len(), 50);
     let status = engine.status().sinks[0].clone();
-    assert!(status.failures >= 5, "{status:?}");
+    assert!(status.failures >= 1, "{status:?}");
     assert_eq!(status.deltas, 50);
     stop(&engine).await;
 }
@@ -124,8 +124,11 @@ async fn a_sink_that_lags_without_a_state_directory_fails_alone() {
         .start()
         .await
         .unwrap();
-    let last = orders(&engine, 0..100).await;
-    until("the good one has everything", || good.epochs().last() == Some(&last)).await;
+    for n in 0..100 {
+        orders(&engine, n..n + 1).await;
+        // It may not lag either.
+        until("the good one has everything", || good.epochs().len() as u32 == n + 1).await;
+    }
     until("the slow one fails", || state_of(&engine, "slow").is_down()).await;
     slow.release();
     // What it was given when it got stuck is all it ever gets.
