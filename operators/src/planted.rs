@@ -32,6 +32,54 @@ pub enum Bug {
     ThresholdSkipped,
     /// `null == x` is yes.
     NullComparesEqual,
+    /// A merge leaves one member of the cluster that goes behind.
+    MemberNotRelabelled,
+    /// A split puts members under their new label without what they did.
+    PartialDroppedOnSplit,
+    /// `last` is what came last, not what is dated last.
+    LastByArrival,
+    /// A merged profile has the id of the side that was met first.
+    UnionInArrivalOrder,
+    /// Nothing is looked at again when only time has passed.
+    ExpiryMissedOnIdle,
+    /// An event dated in the future counts in its windows at once.
+    FutureEventCountedAtOnce,
+    /// What joins a cluster comes without its windows.
+    WindowMergeDropsPanes,
+    /// A merge that changes the id of the cluster that stays says nothing of it.
+    IdChangeNotPublished,
+    /// A link that is taken back goes on joining what it has joined.
+    RetractedLinkKept,
+    /// An event counts for the last of its identifiers, not for its owner.
+    OwnerCountsForOther,
+    /// What the dedup window remembers is gone after a restart.
+    DedupLostOnRestart,
+}
+
+impl Bug {
+    /// Every bug, in the order of their declaration.
+    pub const ALL: [Self; 20] = [
+        Self::DuplicateCounted,
+        Self::LateEventIgnored,
+        Self::OwnerByArrival,
+        Self::DuplicateKeyFirst,
+        Self::NumberAsFloat,
+        Self::WindowEdgeOffByOne,
+        Self::NestedSegmentStale,
+        Self::ThresholdSkipped,
+        Self::NullComparesEqual,
+        Self::MemberNotRelabelled,
+        Self::PartialDroppedOnSplit,
+        Self::LastByArrival,
+        Self::UnionInArrivalOrder,
+        Self::ExpiryMissedOnIdle,
+        Self::FutureEventCountedAtOnce,
+        Self::WindowMergeDropsPanes,
+        Self::IdChangeNotPublished,
+        Self::RetractedLinkKept,
+        Self::OwnerCountsForOther,
+        Self::DedupLostOnRestart,
+    ];
 }
 
 /// The bug selected for every thread; 0 for none.

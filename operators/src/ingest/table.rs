@@ -6,7 +6,7 @@
 
 use crate::{intrinsics::prefetch, plan::SHARDS};
 
-/// No entry is 0.
+/// A free place. No entry is the same as this under the mask it is looked for with.
 const EMPTY: u128 = 0;
 
 /// The set. What makes two entries the same is up to the caller, as a mask; it must cover the top 72 bits, which say
@@ -51,7 +51,7 @@ impl Table {
         self.parts[part_of(entry)].search(entry, mask).is_ok()
     }
 
-    /// Adds an entry, not 0, unless one is there that is the same under `mask`: then returns that one. It may be
+    /// Adds an entry unless one is there that is the same under `mask`: then returns that one. It may be
     /// changed to another that is the same under `mask`.
     #[inline]
     pub(super) fn find_or_insert(&mut self, entry: u128, mask: u128) -> Option<&mut u128> {

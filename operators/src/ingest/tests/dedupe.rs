@@ -1,0 +1,91 @@
+//! The dedup window against a map with times.
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+use tidewater_model::{Dedup as Remember, Millis};
+
+use super::*;
+
+fn message(number: u64, content: u64) -> MessageKey {
+    // Spread over the parts as hashes are.
+    let id = u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+    MessageKey { id, content }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Within the window an id is always known, after one and a half never; in between it may be either.
+    #[test]
+    fn remembers_for_a_window_and_forgets_after_one_and_a_half(
+        window in 1..200i64,
+        start in -1_000..1_000i64,
+        steps in prop::collection::vec((0..30u64, 0..2u64, prop_oneof![5 => 0..20i64, 1 => 0..500i64]), 1..400),
+    ) {
+        let mut dedup = Dedup::new(Remember::For(Millis(window)));
+        let mut accepted: HashMap<u64, (i64, u64)> = HashMap::new();
+        let mut now = start;
+        for (number, content, step) in steps {
+            now += step;
+            let key = message(number, content);
+            dedup.prefetch(key);
+            let verdict = dedup.check(Timestamp(now), key);
+            let before = accepted.get(&number).copied();
+            match (verdict, before) {
+                (Verdict::New, Some((at, _))) => prop_assert!(now - at > window, "forgotten after {} of {}", now - at, window),
+                (Verdict::New, None) => {}
+                (_, None) => prop_assert!(false, "never seen"),
+                (seen, Some((at, first))) => {
+                    prop_assert!(now - at <= window * 3 / 2 + 3, "remembered for {} of {}", now - at, window);
+                    let expected = if first == content { Verdict::Duplicate } else { Verdict::Conflict };
+                    prop_assert_eq!(seen, expected);
+                }
+            }
+            if verdict == Verdict::New {
+                accepted.insert(number, (now, content));
+            }
+        }
+    }
+}
+
+#[test]
+fn forever_is_forever() {
+    let mut dedup = Dedup::new(Remember::Forever);
+    for number in 0..10_000 {
+        assert_eq!(dedup.check(Timestamp(number as i64), message(number, 1)), Verdict::New);
+    }
+    for number in 0..10_000 {
+        assert_eq!(dedup.check(Timestamp::MAX, message(number, 1)), Verdict::Duplicate);
+        assert_eq!(dedup.check(Timestamp::MAX, message(number, 2)), Verdict::Conflict);
+    }
+    assert!(dedup.bytes() < 10_000 * 40);
+}
+
+#[test]
+fn memory_follows_the_window() {
+    let mut dedup = Dedup::new(Remember::For(Millis(1_000)));
+    let mut peak = 0;
+    for number in 0..200_000u64 {
+        dedup.check(Timestamp(number as i64), message(number, number));
+        peak = peak.max(dedup.bytes());
+    }
+    // 1,500 messages are remembered at most, and each part has a few places more than it needs.
+    assert!(peak < 200_000, "{peak} bytes");
+    // After a long pause nothing is left, and at once.
+    assert_eq!(dedup.check(Timestamp(1 << 40), message(199_999, 199_999)), Verdict::New);
+    assert!(dedup.bytes() <= 256 * 128, "{} bytes", dedup.bytes());
+}
+
+#[test]
+fn extreme_keys_windows_and_times_are_harmless() {
+    for window in [Millis(0), Millis(1), Millis(-5), Millis(i64::MAX)] {
+        let mut dedup = Dedup::new(Remember::For(window));
+        for now in [i64::MIN, -1, 0, i64::MAX] {
+            for key in [MessageKey { id: 0, content: 0 }, MessageKey { id: u128::MAX, content: u64::MAX }] {
+                dedup.restore(Timestamp(now), key);
+                assert_eq!(dedup.check(Timestamp(now), key), Verdict::Duplicate, "{window:?} {now}");
+            }
+        }
+    }
+}
