@@ -122,12 +122,15 @@ pub trait Row: differential_dataflow::ExchangeData + differential_dataflow::Hash
 
 impl<D: differential_dataflow::ExchangeData + differential_dataflow::Hashable> Row for D {}
 
+/// Changes of a relation that no epoch has taken in yet.
+type Queue<D> = Arc<Mutex<VecDeque<(D, isize)>>>;
+
 /// A relation of one's own, changed from any thread. Changes take effect together, with the next epoch.
 ///
 /// It is not in the event log: after a restart its rows must be inserted again.
 #[derive(Debug)]
 pub struct Relation<D> {
-    queue: Arc<Mutex<VecDeque<(D, isize)>>>,
+    queue: Queue<D>,
     capacity: usize,
 }
 
@@ -225,7 +228,7 @@ pub(crate) trait RelationInput {
 
 struct Input<D: Row> {
     session: InputSession<Time, D, isize>,
-    queue: Option<Arc<Mutex<VecDeque<(D, isize)>>>>,
+    queue: Option<Queue<D>>,
 }
 
 impl<D: Row> RelationInput for Input<D> {
