@@ -1,1 +1,9 @@
-fn main() {}
+//! The `tidewater` command.
+
+/// The engine allocates and frees small things all the time, where the system's allocator is a good deal slower.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    tidewater_server::main()
+}

@@ -1,0 +1,120 @@
+//! `tidewater redrive`: refused events once more, after whatever made them unusable has been put right in the pipeline.
+//!
+//! They are accepted into the log here; the sinks get what follows from them at the next `run`.
+
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+
+use tidewater::{Engine, Pipeline, QuarantineFilter, Redriven, RejectReason};
+use tidewater_model::suggest;
+use tidewater_storage::{NewState, StateDir, StateReader};
+
+use crate::{
+    exit::{Exit, Failure},
+    output::Output,
+    terminal::Bars,
+};
+
+/// What `redrive` can be told.
+#[derive(Debug, clap::Args)]
+pub struct RedriveArgs {
+    /// The state directory; no engine may run on it.
+    #[arg(long, value_name = "DIR", default_value = "./state")]
+    pub state: PathBuf,
+    /// Only events that were refused for this reason.
+    #[arg(long, value_name = "REASON", value_parser = parse_reason, conflicts_with = "id")]
+    pub reason: Option<RejectReason>,
+    /// Only the event with this number; may stand more than once.
+    #[arg(long, value_name = "N")]
+    pub id: Vec<u64>,
+}
+
+/// How long the engine may take to stop; it has only local work to finish.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(300);
+
+/// Feeds refused events again.
+///
+/// # Errors
+/// If an engine runs on the directory, or it can't be read or written.
+pub fn redrive(args: RedriveArgs, bars: &Bars) -> Result<Exit, Failure> {
+    let filter = match (args.reason, args.id.is_empty()) {
+        (Some(reason), _) => QuarantineFilter::Reason(reason.name().to_owned()),
+        (None, false) => QuarantineFilter::Ids(args.id.iter().copied().collect()),
+        (None, true) => QuarantineFilter::All,
+    };
+    // Without a lock first: a directory that is none must not be made.
+    let reader = StateReader::open(&args.state)?;
+    let definitions = serde_json::from_slice(&reader.meta().definitions).map_err(|error| {
+        Failure::new(Exit::Config, format!("the stored definitions can't be read: {error}"))
+    })?;
+    let pipeline = Pipeline::from_definitions(&definitions)?;
+    let missing = missing_ids(&reader, &args.id)?;
+    let done = super::tokio_runtime()?.block_on(feed(&pipeline, &args, filter, bars))?;
+    restore_definitions(&args, &reader)?;
+
+    let Redriven { accepted, duplicates, quarantined, incomplete, .. } = done;
+    let mut text = format!("{accepted} accepted, {duplicates} duplicates, {quarantined} refused again\n");
+    if incomplete > 0 {
+        text.push_str(&format!("{incomplete} left in quarantine: only their beginning was kept\n"));
+    }
+    let mut output = Output::open(None)?;
+    output.write(text.as_bytes())?;
+    output.finish()?;
+    match missing.is_empty() {
+        true => Ok(Exit::Fine),
+        false => {
+            let ids: Vec<String> = missing.iter().map(u64::to_string).collect();
+            Err(Failure::new(Exit::Differences, format!("not in quarantine: {}", ids.join(", "))))
+        }
+    }
+}
+
+async fn feed(
+    pipeline: &Pipeline,
+    args: &RedriveArgs,
+    filter: QuarantineFilter,
+    bars: &Bars,
+) -> Result<Redriven, Failure> {
+    let engine = Engine::builder(pipeline).state(&args.state).start().await?;
+    let bar = bars.bytes("replaying the log", Some(engine.watch_replay().borrow().total_bytes));
+    let mut replay = engine.watch_replay();
+    let showing = async {
+        while replay.changed().await.is_ok() {
+            bar.set_position(replay.borrow_and_update().bytes);
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        ready = engine.ready() => ready?,
+        () = showing => {}
+    }
+    bar.finish_and_clear();
+    let done = engine.redrive(filter).await;
+    engine.shutdown(SHUTDOWN_DEADLINE).await?;
+    Ok(done?)
+}
+
+/// The definitions that were stored name sources and sinks, which this command had no use for.
+fn restore_definitions(args: &RedriveArgs, reader: &StateReader) -> Result<(), Failure> {
+    let meta = reader.meta();
+    let new = NewState { key: meta.key, deployment: meta.deployment, definitions: meta.definitions.clone() };
+    StateDir::open(&args.state, &new)?.set_definitions(meta.definitions.clone())?;
+    Ok(())
+}
+
+fn missing_ids(reader: &StateReader, ids: &[u64]) -> Result<BTreeSet<u64>, Failure> {
+    let mut missing: BTreeSet<u64> = ids.iter().copied().collect();
+    for record in reader.quarantine(QuarantineFilter::Ids(missing.clone()))? {
+        missing.remove(&record?.id);
+    }
+    Ok(missing)
+}
+
+fn parse_reason(text: &str) -> Result<RejectReason, String> {
+    RejectReason::from_name(text).ok_or_else(|| {
+        let names = RejectReason::ALL.map(RejectReason::name);
+        match suggest::nearest(text, names.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("the reasons are {}", names.join(", ")),
+        }
+    })
+}

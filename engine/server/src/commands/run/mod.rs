@@ -1,0 +1,176 @@
+//! `tidewater run`: a pipeline from its sources' first event to the last delta its sinks have taken.
+//!
+//! Whatever ends it (its sources, a signal, a failure), the engine is drained within the deadline, and what is left
+//! undone is said and is in the exit code.
+
+mod admin;
+mod drain;
+mod memory;
+mod progress;
+mod signals;
+
+use std::{path::PathBuf, time::Duration};
+
+use tidewater::{Engine, Pipeline, Settings, ShutdownReport, SourceState};
+use tidewater_model::Millis;
+
+use self::{admin::Admin, memory::MemoryLimit, signals::Signals};
+use crate::{
+    exit::{Exit, Failure},
+    registry,
+    terminal::Bars,
+};
+
+/// What `run` can be told.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// The pipeline file.
+    #[arg(default_value = super::DEFAULT_FILE)]
+    pub file: PathBuf,
+    /// Run a changed file on an existing state: everything is computed again from the log.
+    #[arg(long)]
+    pub rebuild: bool,
+    /// How long the engine may take to stop.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = super::generate::parse_span)]
+    pub shutdown_deadline: Millis,
+    /// Take no new events above this much memory: a size such as `2GiB`, or `none` [default: 80 % of what this process
+    /// may use].
+    #[arg(long, value_name = "SIZE")]
+    pub memory_limit: Option<MemoryLimit>,
+}
+
+/// Runs a pipeline.
+///
+/// # Errors
+/// Why it can't start, or what was left undone when it ended.
+pub fn run(args: RunArgs, bars: &Bars) -> Result<Exit, Failure> {
+    let pipeline = super::load(&args.file)?;
+    let runtime = super::tokio_runtime()?;
+    let result = runtime.block_on(run_pipeline(&args, &pipeline, bars));
+    // Whatever still blocks a thread has been reported as left undone.
+    runtime.shutdown_background();
+    result
+}
+
+async fn run_pipeline(args: &RunArgs, pipeline: &Pipeline, bars: &Bars) -> Result<Exit, Failure> {
+    let mut signals = Signals::listen()?;
+    let admin = Admin::open(pipeline).await?;
+    let engine = start(args, pipeline).await?;
+    admin.serve(&engine);
+    let watching = tokio::spawn(progress::show(engine.clone(), bars.clone()));
+    let deadline = Duration::from_millis(args.shutdown_deadline.0.unsigned_abs());
+
+    let end = tokio::select! {
+        end = until_ended(&engine) => end,
+        signal = signals.next() => {
+            tracing::info!(signal, deadline = %args.shutdown_deadline, "stopping");
+            End::Signal
+        }
+    };
+    if matches!(end, End::Sources(_)) {
+        tokio::select! {
+            () = drain::drain(&engine, deadline) => {}
+            signal = signals.next() => {
+                tracing::info!(signal, deadline = %args.shutdown_deadline, "no longer waiting for sinks");
+            }
+        }
+    }
+    let stopped = {
+        let shutdown = engine.shutdown(deadline);
+        tokio::pin!(shutdown);
+        loop {
+            tokio::select! {
+                stopped = &mut shutdown => break stopped,
+                signal = signals.next() => {
+                    if signals.count() > 1 {
+                        tracing::warn!(signal, "stopping at once");
+                        std::process::exit(signals::exit_code(signal));
+                    }
+                    tracing::info!(signal, "already stopping; a second signal stops at once");
+                }
+            }
+        }
+    };
+    watching.abort();
+    finish(&engine, &end, &stopped?)
+}
+
+async fn start(args: &RunArgs, pipeline: &Pipeline) -> Result<Engine, Failure> {
+    let (sources, sinks) = registry::connectors(pipeline)?;
+    if sources.is_empty() {
+        tracing::warn!("the pipeline has no sources: it replays its log, delivers what is left, and ends");
+    }
+    if pipeline.state().is_none() {
+        tracing::warn!("the pipeline has no `state`: everything is lost when it ends");
+    }
+    let memory_limit_bytes = memory::limit(args.memory_limit);
+    let settings = Settings { memory_limit_bytes, ..Settings::default() };
+    let mut builder = Engine::builder(pipeline).settings(settings).rebuild(args.rebuild);
+    for (name, source) in sources {
+        builder = builder.source(name, source);
+    }
+    for (name, sink) in sinks {
+        builder = builder.sink(name, sink);
+    }
+    let engine = builder.start().await?;
+    let state = pipeline.state().map(|path| path.display().to_string()).unwrap_or_else(|| "none".to_owned());
+    let workers = pipeline.workers();
+    tracing::info!(pipeline = pipeline.name(), state, workers, memory_limit_bytes, "engine started");
+    Ok(engine)
+}
+
+/// Why the engine is to stop.
+enum End {
+    /// All sources have ended by themselves.
+    Sources(Vec<(String, SourceState)>),
+    Signal,
+    /// It has failed and stopped by itself.
+    Engine,
+}
+
+async fn until_ended(engine: &Engine) -> End {
+    if engine.ready().await.is_err() {
+        return End::Engine;
+    }
+    let replay = *engine.watch_replay().borrow();
+    tracing::info!(events = replay.events, epochs = replay.epochs, "ready");
+    if engine.status().sources.is_empty() {
+        return End::Sources(Vec::new());
+    }
+    match engine.sources_ended().await {
+        Ok(sources) => End::Sources(sources),
+        Err(_) => End::Engine,
+    }
+}
+
+/// What the process ends with after an orderly stop.
+fn finish(engine: &Engine, end: &End, report: &ShutdownReport) -> Result<Exit, Failure> {
+    let status = engine.status();
+    let quarantined: u64 = status.counts.quarantined.iter().map(|(_, count)| count).sum();
+    tracing::info!(
+        epoch = report.epoch,
+        events = status.counts.events,
+        duplicates = status.counts.duplicates,
+        quarantined,
+        deltas = status.counts.deltas,
+        "stopped"
+    );
+    let mut undone = Vec::new();
+    if let End::Sources(sources) = end {
+        for (name, state) in sources {
+            if let SourceState::Failed(reason) = state {
+                undone.push(format!("source `{name}` failed: {reason}"));
+            }
+        }
+    }
+    for name in &report.unfinished_sources {
+        undone.push(format!("source `{name}` did not stop in time"));
+    }
+    for sink in status.sinks.iter().filter(|sink| report.undelivered_sinks.contains(&sink.name)) {
+        undone.push(drain::describe(sink));
+    }
+    match undone.is_empty() {
+        true => Ok(Exit::Fine),
+        false => Err(Failure::new(Exit::Unavailable, undone.join("\n"))),
+    }
+}

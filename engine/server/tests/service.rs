@@ -1,0 +1,173 @@
+//! A `run` that goes on: its admin listener, its signals, and the commands beside it.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::*;
+
+/// Follows its file, so that it never ends by itself.
+const SERVICE: &str = "admin: { listen: 127.0.0.1:0 }";
+
+fn service(events: u64) -> Place {
+    let place = Place::with_shop(events);
+    let pipeline = PIPELINE.replace("path: events.ndjson }", "path: events.ndjson, follow: true }");
+    place.write("tidewater.yaml", &format!("{SERVICE}\n{pipeline}"));
+    place
+}
+
+fn admin_address(running: &mut Running) -> String {
+    let line = running.until("admin listener open");
+    line.split("address=").nth(1).unwrap().split_whitespace().next().unwrap().to_owned()
+}
+
+fn until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(start.elapsed() < Duration::from_secs(120), "{what} never came");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn the_admin_listener_tells_metrics_and_health() {
+    let place = service(5_000);
+    let mut running = place.start(&["run", "--color", "never"]);
+    let address = admin_address(&mut running);
+    running.until("ready");
+    assert_eq!(
+        until("ready", || Some(get(&address, "/readyz")).filter(|(status, _)| *status == 200)).1,
+        "ready\n"
+    );
+    assert_eq!(get(&address, "/healthz"), (200, "ok\n".into()));
+    assert_eq!(get(&address, "/").0, 404);
+    assert_eq!(
+        http(&address, "POST /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+            .0,
+        405
+    );
+
+    let label = "{pipeline=\"tidewater\"}";
+    let seen = |samples: &std::collections::BTreeMap<String, f64>| -> f64 {
+        samples.iter().filter(|(name, _)| name.starts_with("tidewater_events_")).map(|(_, value)| value).sum()
+    };
+    let samples = until("all events", || {
+        let samples = samples(&get(&address, "/metrics").1);
+        let gauges = samples.get(&format!("tidewater_profiles{label}")).is_some_and(|value| *value > 0.0);
+        (seen(&samples) == 5_000.0 && gauges).then_some(samples)
+    });
+    let value = |name: &str| *samples.get(name).unwrap_or_else(|| panic!("no {name} in {samples:#?}"));
+    for name in ["events", "events_duplicate", "epochs", "deltas", "log_bytes"] {
+        assert!(value(&format!("tidewater_{name}_total{label}")) > 0.0, "{name}");
+    }
+    for name in ["identifiers", "profiles", "memory_bytes", "epoch_seconds_count", "log_sync_seconds_count"] {
+        assert!(value(&format!("tidewater_{name}{label}")) > 0.0, "{name}");
+    }
+    assert!(value("tidewater_events_quarantined_total{pipeline=\"tidewater\",reason=\"bad_json\"}") > 0.0);
+    assert!(value("tidewater_segment_members{pipeline=\"tidewater\",segment=\"prospect\"}") > 0.0);
+    assert!(samples.keys().any(|name| name.starts_with("tidewater_state_bytes{")));
+    assert!(samples.keys().any(|name| name.starts_with("tidewater_epoch_seconds_bucket{")));
+    assert!(value(&format!("tidewater_epoch_lag{label}")) >= 0.0);
+
+    // Commands beside it: reading works, writing is refused.
+    assert_success(&place.run(&["verify"]));
+    assert!(!place.memberships().is_empty());
+    assert_fails(&place.run(&["redrive"]), 69, &["is in use by another process"]);
+    assert_fails(&place.run(&["run"]), 69, &["is in use by another process"]);
+
+    running.signal("TERM");
+    let (code, said) = running.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(place.folded(), place.memberships());
+}
+
+#[test]
+fn an_address_that_is_taken_is_said() {
+    let place = service(10);
+    let mut running = place.start(&["run", "--color", "never"]);
+    let address = admin_address(&mut running);
+    let other = service(10);
+    other.write("tidewater.yaml", &other.read("tidewater.yaml").replace("127.0.0.1:0", &address));
+    assert_fails(&other.run(&["run"]), 69, &["cannot listen on", "admin"]);
+}
+
+#[test]
+fn a_run_that_is_stopped_half_way_goes_on_where_it_was() {
+    const EVENTS: u64 = 150_000;
+    let whole = Place::with_shop(EVENTS);
+    assert_success(&whole.run(&["run"]));
+    let all_lines = whole.read("deltas.ndjson").lines().count();
+
+    let place = service(EVENTS);
+    let lines =
+        || if place.path("deltas.ndjson").exists() { place.read("deltas.ndjson").lines().count() } else { 0 };
+    let mut stopped_half_way = 0;
+    for signal in ["TERM", "KILL", "INT", "KILL"] {
+        let before = lines();
+        let running = place.start(&["run", "--color", "never"]);
+        until("a delta", || (lines() > before || lines() >= all_lines).then_some(()));
+        running.signal(signal);
+        let (code, said) = running.end();
+        assert_eq!(code, if signal == "KILL" { None } else { Some(0) }, "{said}");
+        stopped_half_way += u32::from(lines() < all_lines);
+    }
+    assert!(stopped_half_way > 0, "give it more events");
+
+    // The same file to its end, this time without following it.
+    place.write("tidewater.yaml", &whole.read("tidewater.yaml"));
+    assert_success(&place.run(&["run"]));
+    // Ids are keyed by each state directory, so they differ; who is in what does not.
+    let by_identifier = |place: &Place| {
+        let row = |row: &serde_json::Value| (row["segment"].to_string(), row["identifiers"].to_string());
+        let mut members: Vec<(String, String)> = place.export("memberships").iter().map(row).collect();
+        members.sort();
+        members
+    };
+    assert_eq!(by_identifier(&place), by_identifier(&whole));
+    assert_eq!(place.folded(), place.memberships());
+    assert_success(&place.run(&["verify"]));
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    let place = service(100);
+    // A sink whose destination never answers keeps the engine from draining.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    let sinks = format!("sinks:\n  hook: {{ type: webhook, url: \"{url}\" }}");
+    place.write("tidewater.yaml", &place.read("tidewater.yaml").replace("sinks:", &sinks));
+    let mut running = place.start(&["run", "--color", "never", "--shutdown-deadline", "1h"]);
+    running.until("ready");
+    until("deltas", || place.path("deltas.ndjson").exists().then_some(()));
+    running.signal("TERM");
+    running.until("stopping");
+    running.signal("INT");
+    let (code, said) = running.end();
+    assert_eq!(code, Some(130), "{said}");
+    assert!(said.contains("stopping at once"));
+}
+
+#[test]
+fn a_sink_that_is_not_there_makes_the_exit_code() {
+    let place = service(100);
+    let sinks = "sinks:\n  hook: { type: webhook, url: \"http://127.0.0.1:9/\" }";
+    place.write("tidewater.yaml", &place.read("tidewater.yaml").replace("sinks:", sinks));
+    let mut running = place.start(&["run", "--color", "never", "--shutdown-deadline", "1s"]);
+    running.until("ready");
+    until("deltas", || {
+        place
+            .path("deltas.ndjson")
+            .exists()
+            .then(|| place.read("deltas.ndjson"))
+            .filter(|text| !text.is_empty())
+    });
+    running.signal("TERM");
+    let (code, said) = running.end();
+    assert_eq!(code, Some(69), "{said}");
+    assert!(said.contains("sink `hook`"), "{said}");
+}
