@@ -12,26 +12,45 @@ use tokio::{sync::watch, task::JoinHandle};
 const NO_SPACE_WAIT: Duration = Duration::from_secs(1);
 
 /// Takes the acknowledgements of one sink. Once it is dropped, the last one is written and the file closed.
-pub(crate) struct AckSender(watch::Sender<Option<Acknowledged>>);
+pub(crate) struct AckSender {
+    latest: watch::Sender<Option<Acknowledged>>,
+    written: watch::Receiver<Option<Acknowledged>>,
+}
 
 impl AckSender {
     pub(crate) fn record(&self, acknowledged: Acknowledged) {
-        self.0.send_replace(Some(acknowledged));
+        self.latest.send_replace(Some(acknowledged));
+    }
+
+    /// Waits until the last acknowledgement sent is durable, or never can be.
+    pub(crate) async fn settled(&self) {
+        let mut written = self.written.clone();
+        // An error means that the writer has ended, which it reported.
+        let _ = written.wait_for(|written| *written == *self.latest.borrow()).await;
     }
 }
 
 /// Starts the task that writes what is sent; it ends behind the last one.
 pub(crate) fn spawn(sink: &str, file: AckFile) -> (AckSender, JoinHandle<()>) {
     let (latest, receiver) = watch::channel(None);
-    (AckSender(latest), tokio::spawn(write_all(sink.to_owned(), file, receiver)))
+    let (done, written) = watch::channel(None);
+    (AckSender { latest, written }, tokio::spawn(write_all(sink.to_owned(), file, receiver, done)))
 }
 
-async fn write_all(sink: String, mut file: AckFile, mut latest: watch::Receiver<Option<Acknowledged>>) {
+async fn write_all(
+    sink: String,
+    mut file: AckFile,
+    mut latest: watch::Receiver<Option<Acknowledged>>,
+    written: watch::Sender<Option<Acknowledged>>,
+) {
     // After the sender is gone the last value still counts as changed once.
     while latest.changed().await.is_ok() {
         let Some(acknowledged) = latest.borrow_and_update().clone() else { continue };
-        match record(file, acknowledged).await {
-            Some((returned, Ok(()))) => file = returned,
+        match record(file, acknowledged.clone()).await {
+            Some((returned, Ok(()))) => {
+                file = returned;
+                written.send_replace(Some(acknowledged));
+            }
             Some((returned, Err(StorageError::NoSpace { path }))) => {
                 tracing::warn!(sink, path = %path.display(), "no space to record an acknowledgement");
                 file = returned;

@@ -83,6 +83,11 @@ impl Delivery {
                 Ok(position) => {
                     let epoch = self.acknowledged.as_ref().map_or(0, |acknowledged| acknowledged.epoch);
                     self.record(epoch, position);
+                    // Until that is durable a crash would open the sink as if for the first time, behind what it
+                    // had written by then, and the same deltas would be written again.
+                    if let Some(acks) = &self.acks {
+                        acks.settled().await;
+                    }
                     return true;
                 }
                 Err(error) => {
