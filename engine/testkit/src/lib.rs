@@ -8,6 +8,7 @@
 pub mod drive;
 pub mod fake;
 pub mod generate;
+pub mod plain;
 pub mod random;
 pub mod reference;
 pub mod script;

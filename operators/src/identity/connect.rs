@@ -133,6 +133,10 @@ impl State {
                 let Some(node) = self.node(*owner) else { continue };
                 let list = self.slab.get(node).low(3) as usize;
                 if self.links[list].remove(*other) {
+                    #[cfg(feature = "planted-bugs")]
+                    if crate::planted::active(crate::planted::Bug::RetractedLinkKept) {
+                        continue;
+                    }
                     self.dirty(self.slab.get(node).label(), out);
                 }
             }

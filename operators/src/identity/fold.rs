@@ -121,8 +121,22 @@ impl State {
             self.alias.mention_ordinary(owner.hash, event.place);
         }
         let part = if event.time > self.now { Part::Unwindowed } else { Part::Whole };
+        #[cfg(feature = "planted-bugs")]
+        let part = match crate::planted::active(crate::planted::Bug::FutureEventCountedAtOnce) {
+            true => Part::Whole,
+            false => part,
+        };
         if part == Part::Unwindowed {
             self.wait_for(plan, node, event, values);
+        }
+        #[cfg(feature = "planted-bugs")]
+        if let [_, .., other] = batch.identifiers_of(event)
+            && crate::planted::active(crate::planted::Bug::OwnerCountsForOther)
+            && crate::worker_of(other.hash, self.workers) == self.worker
+        {
+            let other = self.mention(other, batch.text_of(other), event.place, out);
+            self.fold(plan, other, event.program, (event.time, values), part, out);
+            return node;
         }
         self.fold(plan, node, event.program, (event.time, values), part, out);
         node

@@ -90,6 +90,11 @@ impl State {
     pub(crate) fn relabel(&mut self, relabel: &Relabel, out: &mut Outbox) {
         let node = relabel.node.record;
         if let Some(label) = relabel.label {
+            #[cfg(feature = "planted-bugs")]
+            if crate::planted::active(crate::planted::Bug::PartialDroppedOnSplit) {
+                self.attach(node, label);
+                return;
+            }
             self.move_member(node, label, out);
             return;
         }

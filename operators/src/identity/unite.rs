@@ -92,6 +92,11 @@ impl State {
             };
             let earlier = side.first.compare(&group.survivor.first, &self.texts).is_lt();
             let wins = (side.size, earlier) > (group.survivor.size, false);
+            #[cfg(feature = "planted-bugs")]
+            if crate::planted::active(crate::planted::Bug::UnionInArrivalOrder) {
+                group.dissolved.push(*side);
+                continue;
+            }
             if side.first.compare(&group.first, &self.texts).is_lt() {
                 group.first = side.first;
             }
@@ -104,7 +109,11 @@ impl State {
     /// Joins a group. One that is `solved_again` has its members' values added after that.
     fn join(&mut self, group: &Group, solved_again: bool, out: &mut Outbox) {
         let survivor = group.survivor.label;
-        if group.first.hash != group.survivor.first.hash {
+        #[cfg(feature = "planted-bugs")]
+        let is_silent = crate::planted::active(crate::planted::Bug::IdChangeNotPublished);
+        #[cfg(not(feature = "planted-bugs"))]
+        let is_silent = false;
+        if group.first.hash != group.survivor.first.hash && !is_silent {
             self.leave_if_home(survivor, Cause::Merged(group.first.hash));
         }
         for side in &group.dissolved {
@@ -113,7 +122,13 @@ impl State {
                 self.slab.get_mut(side.label.record).set(GONE);
                 self.epoch.dissolved.push(side.label.record);
             }
-            for node in self.local_members(side.label) {
+            #[cfg_attr(not(feature = "planted-bugs"), expect(unused_mut))]
+            let mut members = self.local_members(side.label);
+            #[cfg(feature = "planted-bugs")]
+            if crate::planted::active(crate::planted::Bug::MemberNotRelabelled) {
+                members.pop();
+            }
+            for node in members {
                 if solved_again {
                     self.attach(node, survivor);
                 } else {

@@ -102,6 +102,11 @@ fn keep_scalar(kind: Kind, words: &mut [u64], other: &[u64], texts: &TraitTexts)
         let [new, old] = [other, words].map(|w| Scalar128::from_words(w[0], w[1]));
         compare(new, old, texts)
     });
+    #[cfg(feature = "planted-bugs")]
+    let wins = match crate::planted::active(crate::planted::Bug::LastByArrival) && kind == Kind::Last {
+        true => Ordering::Greater,
+        false => wins,
+    };
     if empty || wins == Ordering::Greater {
         words.copy_from_slice(other);
     }

@@ -111,6 +111,10 @@ impl State {
     }
 
     fn fire_timers(&mut self) {
+        #[cfg(feature = "planted-bugs")]
+        if crate::planted::active(crate::planted::Bug::ExpiryMissedOnIdle) && self.epoch.touched.is_empty() {
+            return;
+        }
         while let Some(Reverse((due, record))) = self.timers.peek().copied()
             && due <= self.now
         {

@@ -118,6 +118,10 @@ pub(crate) fn combine(
     now: i64,
     (pool, texts): (&mut PanePool, &TraitTexts),
 ) {
+    #[cfg(feature = "planted-bugs")]
+    if crate::planted::active(crate::planted::Bug::WindowMergeDropsPanes) {
+        return;
+    }
     let width = place.kind.words() + 1;
     let own = values + usize::from(place.word);
     let handle = usize::from(window.panes);
