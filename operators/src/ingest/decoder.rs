@@ -18,7 +18,8 @@ use super::{
     EventBatch, EventRow, IdentifierRow, PaddedEvent,
     alias::{AliasEvent, Aliases, Claim},
     identifiers::{IdentifierSpace, Identifiers},
-    json::{Field, Fields, NameTable, Node, PathTree, Scanner, unescape},
+    json::{PathTree, Scanner},
+    kinds::Kinds,
     message::{MessageKey, Messages},
     times::Times,
     values::{ValueSpace, Values, move_string},
@@ -33,8 +34,7 @@ const MAX_EVENT_BYTES: usize = 1 << 30;
 pub struct Decoder {
     workers: usize,
     scanner: Scanner,
-    kind: Node,
-    names: EventNames,
+    kinds: Kinds,
     identifiers: Identifiers,
     times: Times,
     messages: Messages,
@@ -120,8 +120,7 @@ impl Decoder {
         let mut tree = PathTree::default();
         let spec = plan.spec();
         let messages = Messages::new(plan.key(), &mut tree);
-        let kind = tree.want_key("type");
-        let names = EventNames::new(&plan, &mut tree);
+        let kinds = Kinds::new(&plan, &mut tree);
         let times = Times::new(spec, &mut tree);
         let identifiers = Identifiers::new(&plan, &mut tree);
         let values = Values::new(&plan, &mut tree);
@@ -129,8 +128,7 @@ impl Decoder {
         Self {
             workers: workers.max(1),
             scanner: Scanner::new(tree),
-            kind,
-            names,
+            kinds,
             identifiers,
             times,
             messages,
@@ -177,7 +175,7 @@ impl Decoder {
     ) -> Result<Scanned, RejectReason> {
         self.scanner.scan(event).map_err(|_| RejectReason::BadJson)?;
         let fields = self.scanner.fields(event);
-        let kind = kind_of(fields.get(self.kind)).ok_or(RejectReason::BadType)?;
+        let kind = self.kinds.kind(fields).ok_or(RejectReason::BadType)?;
 
         let Staged { events, waiting, rows, values, text, strings, claims } = &mut self.staged;
         let (base, first_row) = (text.len(), rows.len());
@@ -201,7 +199,7 @@ impl Decoder {
         if kind == EventKind::Alias {
             self.aliases.claim(&self.identifiers, fields, claims);
         }
-        let program = self.names.program(kind, fields);
+        let program = self.kinds.program(kind, fields);
         let mut space = ValueSpace { words: values, text, base, strings, unreadable: 0 };
         self.values.read(program, fields, &mut space);
         let unreadable_numbers = space.unreadable;
@@ -291,6 +289,7 @@ impl Decoder {
 }
 
 impl Staged {
+    #[inline]
     fn clear(&mut self) {
         self.events.clear();
         self.rows.clear();
@@ -315,84 +314,5 @@ impl Staged {
         let end = self.end_before(self.events.len());
         self.text.truncate(end.text_end);
         self.rows.truncate(end.rows_end as usize);
-    }
-}
-
-/// What `type` says.
-#[inline(always)]
-fn kind_of(field: Field<'_>) -> Option<EventKind> {
-    match field {
-        Field::Text(name) => kind_named(name),
-        Field::Escaped(raw) => {
-            let mut name = Vec::new();
-            unescape(raw, &mut name);
-            kind_named(&name)
-        }
-        _ => None,
-    }
-}
-
-#[inline(always)]
-fn kind_named(name: &[u8]) -> Option<EventKind> {
-    Some(match name {
-        b"track" => EventKind::Track,
-        b"page" => EventKind::Page,
-        b"identify" => EventKind::Identify,
-        b"screen" => EventKind::Screen,
-        b"group" => EventKind::Group,
-        b"alias" => EventKind::Alias,
-        _ => return None,
-    })
-}
-
-/// Which program an event feeds.
-#[derive(Clone, Debug)]
-struct EventNames {
-    event: Node,
-    programs: NameTable,
-    /// Programs of page and screen events without a name.
-    page: u16,
-    screen: u16,
-}
-
-/// The program of events whose name no trait asks for.
-const UNNAMED: u16 = 0;
-
-impl EventNames {
-    fn new(plan: &Plan, tree: &mut PathTree) -> Self {
-        let mut programs = NameTable::default();
-        for (name, program) in &plan.program_of {
-            programs.insert(name.as_bytes(), u32::from(*program));
-        }
-        let of_default = |kind: EventKind| {
-            let name = kind.default_event_name();
-            name.and_then(|name| plan.program_of.get(name).copied()).unwrap_or(UNNAMED)
-        };
-        let (page, screen) = (of_default(EventKind::Page), of_default(EventKind::Screen));
-        Self { event: tree.want_key("event"), programs, page, screen }
-    }
-
-    #[inline]
-    fn program(&self, kind: EventKind, fields: Fields<'_>) -> u16 {
-        if !kind.is_named() {
-            return UNNAMED;
-        }
-        match fields.get(self.event) {
-            Field::Text(_) => {
-                fields.find_name(self.event, &self.programs).map_or(UNNAMED, |found| found as u16)
-            }
-            Field::Escaped(raw) => {
-                let mut name = Vec::new();
-                unescape(raw, &mut name);
-                let len = name.len();
-                name.extend_from_slice(&[0; PaddedEvent::PADDING]);
-                self.programs.get(&name, 0, len).map_or(UNNAMED, |found| found as u16)
-            }
-            _ => match kind {
-                EventKind::Page => self.page,
-                EventKind::Screen => self.screen,
-                _ => UNNAMED,
-            },
-        }
     }
 }

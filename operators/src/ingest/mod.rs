@@ -10,7 +10,9 @@ mod decoder;
 mod dedupe;
 mod identifiers;
 mod json;
+mod kinds;
 mod message;
+mod normalize;
 mod table;
 #[cfg(test)]
 mod tests;

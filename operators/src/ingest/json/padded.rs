@@ -29,6 +29,7 @@ impl<'a> PaddedEvent<'a> {
     }
 
     /// The event itself.
+    #[inline]
     pub fn bytes(&self) -> &'a [u8] {
         &self.padded[..self.len]
     }

@@ -7,9 +7,8 @@ use super::{
     keys::KnownKeys,
     number::skip_number,
     paths::{Level, Node, PathTree},
-    string::{skip_escape, unescape},
+    string::{string_end, unescape},
 };
-use crate::intrinsics::string_marks;
 
 /// The most objects and arrays that may be open at once, the event itself included.
 const MAX_DEPTH: u32 = 128;
@@ -318,30 +317,4 @@ impl Pass<'_, '_> {
         }
         Ok(end)
     }
-}
-
-/// The string whose text starts at `start`: the place of its closing quote, and whether it has escapes. Sets bits of
-/// `non_ascii` if there may be bytes from 0x80 on in it.
-#[inline(always)]
-fn string_end(bytes: Bytes<'_>, start: usize, non_ascii: &mut u32) -> Result<(usize, bool), BadJson> {
-    let mut at = start;
-    let mut escaped = false;
-    while let Some(chunk) = bytes.chunk(at) {
-        let marks = string_marks(chunk);
-        *non_ascii |= marks.non_ascii;
-        if marks.special == 0 {
-            at += 16;
-            continue;
-        }
-        at += marks.special.trailing_zeros() as usize;
-        match bytes.byte(at) {
-            b'"' => return Ok((at, escaped)),
-            b'\\' => {
-                escaped = true;
-                at = skip_escape(&bytes, at)?;
-            }
-            _ => return Err(BadJson),
-        }
-    }
-    Err(BadJson)
 }

@@ -1,12 +1,43 @@
 //! JSON strings: where they end, whether their escapes are well-formed, and their text without escapes.
 
 use super::{BadJson, bytes::Bytes};
+use crate::intrinsics::string_marks;
+
+/// The string whose text starts at `start`: the place of its closing quote, and whether it has escapes. Sets bits of
+/// `non_ascii` if there may be bytes from 0x80 on in it.
+#[inline(always)]
+pub(super) fn string_end(
+    bytes: Bytes<'_>,
+    start: usize,
+    non_ascii: &mut u32,
+) -> Result<(usize, bool), BadJson> {
+    let mut at = start;
+    let mut escaped = false;
+    while let Some(chunk) = bytes.chunk(at) {
+        let marks = string_marks(chunk);
+        *non_ascii |= marks.non_ascii;
+        if marks.special == 0 {
+            at += 16;
+            continue;
+        }
+        at += marks.special.trailing_zeros() as usize;
+        match bytes.byte(at) {
+            b'"' => return Ok((at, escaped)),
+            b'\\' => {
+                escaped = true;
+                at = skip_escape(&bytes, at)?;
+            }
+            _ => return Err(BadJson),
+        }
+    }
+    Err(BadJson)
+}
 
 /// Checks the escape whose backslash stands at `at`; returns the place behind it.
 ///
 /// Half a surrogate pair is refused: it stands for no character, so the text could be kept in no string.
 #[cold]
-pub(super) fn skip_escape(bytes: &Bytes<'_>, at: usize) -> Result<usize, BadJson> {
+fn skip_escape(bytes: &Bytes<'_>, at: usize) -> Result<usize, BadJson> {
     match bytes.byte(at + 1) {
         b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Ok(at + 2),
         b'u' => match hex4(|place| bytes.byte(at + 2 + place)).ok_or(BadJson)? {
