@@ -13,13 +13,16 @@ use crate::{
     random::Random,
 };
 
+/// The traits and the segments of one profile.
+pub type Answers = (Vec<Value>, Vec<usize>);
+
 /// What is the same in any order of arrival: everything but the ids of profiles, which go by place in the log.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FinalState {
     /// The members of every cluster, each as (identifier, value).
     pub clusters: BTreeSet<Vec<(usize, String)>>,
     /// By identifiers: traits and segments of every profile.
-    pub profiles: BTreeMap<Vec<Vec<String>>, (Vec<Value>, Vec<usize>)>,
+    pub profiles: BTreeMap<Vec<Vec<String>>, Answers>,
 }
 
 /// The state of an engine, without the ids.

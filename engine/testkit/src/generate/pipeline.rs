@@ -88,7 +88,7 @@ fn identifiers() -> impl Strategy<Value = Vec<IdentifierSpec>> {
         block: vec![BlockRule::Exact("test".into()), BlockRule::Pattern("^dev-".into())],
         ..user
     };
-    let both = vec![user, identifier("anonymous_id", &["anonymousId"], Normalize::None)];
+    let both = [user, identifier("anonymous_id", &["anonymousId"], Normalize::None)];
     let more = [
         identifier("email", &["traits.email", "email", "context.traits.email"], Normalize::Email),
         identifier("device", &["device.id", "properties.device"], Normalize::Trim),
