@@ -7,3 +7,7 @@ pub struct Architecture;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/connector-spec.md")]
 pub struct ConnectorSpec;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

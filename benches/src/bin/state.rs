@@ -79,7 +79,7 @@ async fn main() -> Result<(), Failure> {
     let deltas = scratch.path().join("deltas.ndjson").to_string_lossy().into_owned();
     let state = args.state.as_ref().map(tempfile::tempdir_in).transpose()?;
     let pipeline = pipeline::cdp1(Segments::Five)?;
-    let people = args.people.unwrap_or(args.events * 3 / 20);
+    let people = args.people.unwrap_or(args.events / 5);
     let (begin, begins) = watch::channel(false);
     let source = Generated { stream: Clickstream::new(args.events, people, 7), begin: begins };
     let mut engine = Engine::builder(&pipeline)

@@ -20,7 +20,7 @@ enum Fault {
     ForgetsThePosition,
     GivesNoPosition,
     TakesAnyPosition,
-    CallsClosingAFault,
+    CallsClosingAnError,
 }
 
 /// Events `0..9`, two a batch.
@@ -53,7 +53,7 @@ impl Source for Counter {
             let position = (fault != Fault::GivesNoPosition).then(|| Position(vec![next]));
             match context.send(events, position).await {
                 Ok(receipt) => drop(receipt),
-                Err(SendError::Closed) if fault != Fault::CallsClosingAFault => return Ok(()),
+                Err(SendError::Closed) if fault != Fault::CallsClosingAnError => return Ok(()),
                 Err(error) => return Err(ReadError::failed(error.to_string())),
             }
         }
@@ -77,7 +77,7 @@ async fn sources_are_held_to_their_rules() {
         (Fault::ForgetsThePosition, Some("resumes with exactly the events behind the position")),
         (Fault::GivesNoPosition, Some("a replayable source gives a position with every batch")),
         (Fault::TakesAnyPosition, Some("says BadPosition to a position it can't read")),
-        (Fault::CallsClosingAFault, Some("returns Ok at the end of its input and when closed")),
+        (Fault::CallsClosingAnError, Some("returns Ok at the end of its input and when closed")),
     ] {
         assert_eq!(check_source(fault).await, rule, "{fault:?}");
     }

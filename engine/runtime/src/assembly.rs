@@ -99,6 +99,7 @@ pub(crate) fn launch(components: Components, mut opened: Option<OpenState>) -> R
     let source_handles: Vec<_> =
         sources.iter().map(|(name, source)| Arc::new(SourceHandle::new(name, source))).collect();
     let total_bytes = opened.as_ref().map_or(0, |opened| opened.log_bytes);
+    let changeover = opened.as_ref().map_or(0, |opened| opened.changeover);
     let (replay_progress, replay) =
         watch::channel(ReplayProgress { total_bytes, ..ReplayProgress::default() });
     let (to_publisher, from_all) = bounded(PUBLISHER_QUEUE);
@@ -142,6 +143,7 @@ pub(crate) fn launch(components: Components, mut opened: Option<OpenState>) -> R
         log.end,
         log.replay,
         replay_progress,
+        changeover,
         clock,
         acceptance,
         &common,
@@ -261,13 +263,15 @@ fn sink_parts(
     let mut parts = Vec::new();
     for (name, sink) in sinks {
         let state = opened.as_mut().and_then(|opened| opened.sinks.remove(&name));
+        let correction = opened.as_mut().and_then(|opened| opened.corrections.remove(&name));
         let (acks, outbox) = state.map_or((None, None), |(acks, outbox)| (Some(acks), Some(outbox)));
         let acknowledged = acks
             .as_ref()
             .and_then(|acks| acks.last())
             .map(|ack| Acknowledged { epoch: ack.epoch, position: Position(ack.position.clone()) });
         let epoch = acknowledged.as_ref().map_or(0, |acknowledged| acknowledged.epoch);
-        let queue = SinkQueue::new(epoch, Arc::clone(names), common.settings.sink_memory_bytes, outbox);
+        let queue =
+            SinkQueue::new(epoch, Arc::clone(names), common.settings.sink_memory_bytes, outbox, correction);
         let handle = SinkHandle::new(&name, epoch, Arc::new(queue), common.metrics.sink(&name));
         parts.push(SinkParts { sink, handle: Arc::new(handle), acknowledged, acks });
     }

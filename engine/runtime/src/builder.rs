@@ -10,6 +10,7 @@ use std::{
 use tidewater_connector_api::{BoxSink, BoxSource, Clock, Sink, Source, SystemClock};
 use tidewater_model::HashKey;
 use tidewater_operators::Plan;
+use tidewater_storage::{DiskFiles, Files};
 
 use crate::{
     assembly::{self, Components},
@@ -17,7 +18,7 @@ use crate::{
     dataflow::Extension,
     engine::Engine,
     error::Error,
-    opening::{OpenState, open_state_dir},
+    opening::{OpenState, Opening},
     pipeline::Pipeline,
     settings::Settings,
 };
@@ -34,6 +35,7 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     settings: Settings,
+    files: Arc<dyn Files>,
     rebuild: bool,
 }
 
@@ -49,6 +51,7 @@ impl Builder {
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
             settings: Settings::default(),
+            files: Arc::new(DiskFiles),
             rebuild: false,
         }
     }
@@ -108,6 +111,13 @@ impl Builder {
         self
     }
 
+    /// Keeps the state directory on another file system.
+    #[cfg(test)]
+    pub(crate) fn files(mut self, files: Arc<dyn Files>) -> Self {
+        self.files = files;
+        self
+    }
+
     /// Accepts that the state directory was made with other definitions: everything is computed again from its log.
     pub fn rebuild(mut self, rebuild: bool) -> Self {
         self.rebuild = rebuild;
@@ -131,11 +141,13 @@ impl Builder {
             return Err(Error::config(format!("{workers} workers: from 1 to 256 are possible")));
         }
         let opened = self.open().await?;
-        let key = match &opened {
-            Some(state) => state.key,
-            None => self.pipeline.id_key().unwrap_or(HashKey::FIXED),
+        let plan = match &opened {
+            Some(state) => Arc::clone(&state.plan),
+            None => {
+                let key = self.pipeline.id_key().unwrap_or(HashKey::FIXED);
+                Plan::compile(self.pipeline.spec().clone(), key)?
+            }
         };
-        let plan = Plan::compile(self.pipeline.spec().clone(), key)?;
         let components = Components {
             name: self.pipeline.name().to_owned(),
             plan,
@@ -153,12 +165,16 @@ impl Builder {
     /// Opens the state directory away from the threads that must not block.
     async fn open(&self) -> Result<Option<OpenState>, Error> {
         let Some(path) = self.state.clone() else { return Ok(None) };
-        let (pipeline, random, rebuild) = (self.pipeline.clone(), Arc::clone(&self.random), self.rebuild);
-        let sinks: Vec<String> = self.sinks.iter().map(|(name, _)| name.clone()).collect();
-        let spill_bytes = self.settings.sink_spill_bytes;
-        let opening = tokio::task::spawn_blocking(move || {
-            open_state_dir(&path, &pipeline, &*random, rebuild, &sinks, spill_bytes)
-        });
+        let opening = Opening {
+            files: Arc::clone(&self.files),
+            path,
+            pipeline: self.pipeline.clone(),
+            random: Arc::clone(&self.random),
+            rebuild: self.rebuild,
+            sinks: self.sinks.iter().map(|(name, _)| name.clone()).collect(),
+            spill_bytes: self.settings.sink_spill_bytes,
+        };
+        let opening = tokio::task::spawn_blocking(move || opening.open());
         opening.await.map_err(|_| Error::failed("opening the state directory panicked"))?.map(Some)
     }
 }

@@ -28,6 +28,7 @@ mod progress;
 mod publisher;
 mod quarantine;
 mod query;
+mod rebuild;
 mod sequencer;
 mod settings;
 mod shutdown;

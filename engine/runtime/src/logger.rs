@@ -258,3 +258,6 @@ fn note_trouble(
     *shown.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@ use crate::{
     opening,
     pipeline::{Definitions, Pipeline},
     quarantine::{QuarantineFilter, QuarantinedEvents},
+    rebuild::Stored,
     status::ReplayProgress,
 };
 
@@ -46,7 +47,7 @@ pub fn open_state_with(
     progress: &mut dyn FnMut(ReplayProgress),
 ) -> Result<OfflineState, Error> {
     let reader = StateReader::open(&path)?;
-    let definitions = opening::decode(&reader.meta().definitions)?;
+    let definitions = Stored::decode(&reader.meta().definitions)?.definitions;
     let pipeline =
         Pipeline::from_definitions(&definitions).map_err(|errors| Error::config(errors.to_string()))?;
     let plan = Plan::compile(pipeline.spec().clone(), reader.meta().key)?;

@@ -1,22 +1,33 @@
 //! Opens a state directory for running: locked, recovered, and made with the definitions that are to run.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tidewater_model::HashKey;
+use tidewater_operators::Plan;
 use tidewater_storage::{
-    AckFile, LogOptions, LogReader, LogWriter, NewState, Outbox, OutboxOptions, Quarantine,
+    AckFile, Files, LogOptions, LogReader, LogWriter, NewState, Outbox, OutboxOptions, Quarantine,
     QuarantineOptions, Recovered, StateDir, StateReader,
 };
 
 use crate::{
     clock::Random,
+    delivery::correction::Correction,
     error::Error,
-    pipeline::{Definitions, Pipeline, diff},
+    pipeline::{Pipeline, diff},
+    rebuild::{Rebuild, Stored},
 };
 
 /// An opened state directory. The lock goes with the last of its parts.
 pub(crate) struct OpenState {
-    pub(crate) key: HashKey,
+    pub(crate) plan: Arc<Plan>,
+    /// The epoch at which sinks change over to the present definitions; 0 if these were never changed.
+    pub(crate) changeover: u64,
+    /// By the sink's name, of those that follow earlier definitions.
+    pub(crate) corrections: HashMap<String, Correction>,
     pub(crate) reader: StateReader,
     pub(crate) log: LogWriter,
     /// All of the log.
@@ -28,58 +39,62 @@ pub(crate) struct OpenState {
     pub(crate) sinks: HashMap<String, (AckFile, Outbox)>,
 }
 
-/// Opens the directory, or makes it where there is none. Blocks on the disk.
-pub(crate) fn open_state_dir(
-    path: &Path,
-    pipeline: &Pipeline,
-    random: &dyn Random,
-    rebuild: bool,
-    sinks: &[String],
-    spill_bytes: u64,
-) -> Result<OpenState, Error> {
-    let definitions = encode(&pipeline.definitions())?;
-    let new = NewState {
-        key: pipeline.id_key().unwrap_or_else(|| HashKey(random.next())),
-        deployment: u128::from(random.next()) << 64 | u128::from(random.next()),
-        definitions: definitions.clone(),
-    };
-    let mut state = StateDir::open(path, &new)?;
-    check_key(&state, pipeline)?;
-    check_definitions(&mut state, pipeline, definitions, rebuild)?;
-    let (log, cut) = state.open_log(LogOptions::default())?;
-    report("log", cut);
-    let (quarantine, cut) = state.open_quarantine(QuarantineOptions::default())?;
-    report("quarantine", cut);
-    let mut opened = HashMap::new();
-    for sink in sinks {
-        let (acks, cut) = state.open_acks(sink)?;
-        report("acknowledgements", cut);
-        let options = OutboxOptions { max_bytes: spill_bytes, ..OutboxOptions::default() };
-        opened.insert(sink.clone(), (acks, state.open_outbox(sink, options)?));
+/// What is to be opened.
+pub(crate) struct Opening {
+    pub(crate) files: Arc<dyn Files>,
+    pub(crate) path: PathBuf,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) rebuild: bool,
+    /// Names of the sinks.
+    pub(crate) sinks: Vec<String>,
+    /// How much may be spilled for each.
+    pub(crate) spill_bytes: u64,
+}
+
+impl Opening {
+    /// Opens the directory, or makes it where there is none. Blocks on the disk.
+    pub(crate) fn open(self) -> Result<OpenState, Error> {
+        let stored = Stored { definitions: self.pipeline.definitions(), rebuilds: Vec::new() };
+        let new = NewState {
+            key: self.pipeline.id_key().unwrap_or_else(|| HashKey(self.random.next())),
+            deployment: u128::from(self.random.next()) << 64 | u128::from(self.random.next()),
+            definitions: stored.encode()?,
+        };
+        let mut state = StateDir::open_with(Arc::clone(&self.files), &self.path, &new)?;
+        check_key(&state, &self.pipeline)?;
+        let (log, cut) = state.open_log(LogOptions::default())?;
+        report("log", cut);
+        let stored = check_definitions(&mut state, &self.pipeline, log.durable_epoch(), self.rebuild)?;
+        let (quarantine, cut) = state.open_quarantine(QuarantineOptions::default())?;
+        report("quarantine", cut);
+        let plan = Plan::compile(self.pipeline.spec().clone(), state.meta().key)?;
+        let mut sinks = HashMap::new();
+        for sink in self.sinks {
+            let (acks, cut) = state.open_acks(&sink)?;
+            report("acknowledgements", cut);
+            let options = OutboxOptions { max_bytes: self.spill_bytes, ..OutboxOptions::default() };
+            let outbox = state.open_outbox(&sink, options)?;
+            sinks.insert(sink, (acks, outbox));
+        }
+        let acknowledged = |(sink, (acks, _)): (&String, &(AckFile, Outbox))| {
+            acks.last().map(|ack| (sink.clone(), ack.epoch))
+        };
+        let corrections = stored.corrections(state.reader(), &plan, sinks.iter().filter_map(acknowledged))?;
+        // After the log was opened to be written, since that is what cuts an unfinished entry off.
+        let log_reader = state.reader().log(state.meta().log_starts)?;
+        Ok(OpenState {
+            plan,
+            changeover: stored.changeover(),
+            corrections,
+            reader: state.reader().clone(),
+            log,
+            log_reader,
+            log_bytes: log_bytes(&self.path),
+            quarantine,
+            sinks,
+        })
     }
-    // After the log was opened to be written, since that is what cuts an unfinished entry off.
-    let log_reader = state.reader().log(state.meta().log_starts)?;
-    Ok(OpenState {
-        key: state.meta().key,
-        reader: state.reader().clone(),
-        log,
-        log_reader,
-        log_bytes: log_bytes(path),
-        quarantine,
-        sinks: opened,
-    })
-}
-
-/// The stored form of definitions.
-fn encode(definitions: &Definitions) -> Result<Vec<u8>, Error> {
-    serde_json::to_vec(definitions).map_err(|error| Error::config(error.to_string()))
-}
-
-/// Reads the stored form of definitions.
-pub(crate) fn decode(definitions: &[u8]) -> Result<Definitions, Error> {
-    serde_json::from_slice(definitions).map_err(|error| {
-        Error::config(format!("the definitions in the state directory can't be read: {error}"))
-    })
 }
 
 fn check_key(state: &StateDir, pipeline: &Pipeline) -> Result<(), Error> {
@@ -91,16 +106,19 @@ fn check_key(state: &StateDir, pipeline: &Pipeline) -> Result<(), Error> {
     }
 }
 
+/// Compares the stored definitions with those that are to run, and stores these.
 fn check_definitions(
     state: &mut StateDir,
     pipeline: &Pipeline,
-    definitions: Vec<u8>,
+    last_epoch: u64,
     rebuild: bool,
-) -> Result<(), Error> {
-    if state.meta().definitions == definitions {
-        return Ok(());
+) -> Result<Stored, Error> {
+    let mut stored = Stored::decode(&state.meta().definitions)?;
+    let definitions = pipeline.definitions();
+    if stored.definitions == definitions {
+        return Ok(stored);
     }
-    let changes = diff(&decode(&state.meta().definitions)?, &pipeline.definitions());
+    let changes = diff(&stored.definitions, &definitions);
     let affecting: Vec<String> =
         changes.iter().filter(|change| change.affects_results).map(ToString::to_string).collect();
     if !affecting.is_empty() && !rebuild {
@@ -109,7 +127,13 @@ fn check_definitions(
     for change in &changes {
         tracing::info!(%change, "definition changed");
     }
-    Ok(state.set_definitions(definitions)?)
+    let before = std::mem::replace(&mut stored.definitions, definitions);
+    // Of an empty log nobody has seen a result.
+    if !affecting.is_empty() && last_epoch > 0 {
+        stored.rebuilds.push(Rebuild { epoch: last_epoch + 1, before });
+    }
+    state.set_definitions(stored.encode()?)?;
+    Ok(stored)
 }
 
 fn report(part: &str, cut: Option<Recovered>) {

@@ -8,7 +8,12 @@ use tidewater_model::{
 };
 use tidewater_operators::{Plan, dataflow::WorkerStats, ingest::PaddedEvent};
 
-use crate::{error::Error, lockstep::Lockstep, pipeline::Pipeline, sequencer::assembler::Outcome};
+use crate::{
+    error::Error,
+    lockstep::Lockstep,
+    pipeline::Pipeline,
+    sequencer::assembler::{BLOCK, Outcome},
+};
 
 pub use crate::lockstep::{Identity, Membership};
 

@@ -23,7 +23,7 @@ fn events() -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Order {
     /// As they happened.
-    InOrder,
+    AsHappened,
     Shuffled,
     /// One in a hundred comes about a day late.
     Late,
@@ -33,7 +33,7 @@ fn stream(count: u64, order: Order) -> Vec<String> {
     let mut lines: Vec<String> = Cdp1::new(count, count / 5, 7).collect();
     let mut random = Random::new(11);
     match order {
-        Order::InOrder => {}
+        Order::AsHappened => {}
         Order::Shuffled => random.shuffle(&mut lines),
         Order::Late => {
             let day = count as usize / 30;
@@ -90,7 +90,7 @@ fn check(lines: &[String], epoch: usize, workers: usize) {
 /// The calculation by hand knows only this workload; here it is held to the evaluator that knows the contract.
 #[test]
 fn the_plain_calculation_is_the_contract() {
-    for order in [Order::InOrder, Order::Shuffled, Order::Late] {
+    for order in [Order::AsHappened, Order::Shuffled, Order::Late] {
         let lines = stream(4_000, order);
         let spec = cdp1_pipeline();
         let mut plain = PlainCdp1::new(&spec, HashKey::FIXED);
@@ -111,13 +111,13 @@ fn the_plain_calculation_is_the_contract() {
 
 #[test]
 fn epochs_of_ten() {
-    check(&stream(events(), Order::InOrder), 10, 1);
+    check(&stream(events(), Order::AsHappened), 10, 1);
     check(&stream(events() / 4, Order::Late), 10, 2);
 }
 
 #[test]
 fn epochs_of_a_thousand() {
-    for (order, workers) in [(Order::InOrder, 1), (Order::Shuffled, 2), (Order::Late, 4)] {
+    for (order, workers) in [(Order::AsHappened, 1), (Order::Shuffled, 2), (Order::Late, 4)] {
         check(&stream(events(), order), 1_000, workers);
     }
 }
@@ -125,7 +125,7 @@ fn epochs_of_a_thousand() {
 #[test]
 fn epochs_of_ten_thousand() {
     for (order, workers) in
-        [(Order::Shuffled, 1), (Order::Late, 1), (Order::InOrder, 2), (Order::Shuffled, 4)]
+        [(Order::Shuffled, 1), (Order::Late, 1), (Order::AsHappened, 2), (Order::Shuffled, 4)]
     {
         check(&stream(events(), order), 10_000, workers);
     }

@@ -9,7 +9,7 @@ use proptest::{
 };
 use tidewater_testkit::{
     drive::{Setup, Summary, describe, drive, same_in_any_order, same_on_any_workers},
-    generate::{Scenario, scenario, scenarios},
+    generate::{Scenario, scenario, scenarios, shapes},
 };
 
 /// How many cases a property is tried on: a share of `TIDEWATER_CASES`, or of 200.
@@ -51,6 +51,12 @@ proptest! {
     #[test]
     fn several_workers_agree_after_every_epoch(scenario in scenarios(14, 10), workers in 2..=4usize) {
         agrees(&scenario, &Setup { workers, reference: false, ..Setup::default() })?;
+    }
+
+    /// Clusters of more identifiers than a delta lists, on as many workers.
+    #[test]
+    fn large_clusters_agree_while_they_grow_and_split(scenario in shapes(260), workers in 1..=3usize) {
+        agrees(&scenario, &Setup { workers, reference: false, probes: 0 })?;
     }
 
     #[test]

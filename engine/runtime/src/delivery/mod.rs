@@ -2,6 +2,7 @@
 
 pub(crate) mod acks;
 mod codec;
+pub(crate) mod correction;
 pub(crate) mod queue;
 pub(crate) mod retry;
 pub(crate) mod task;

@@ -11,7 +11,7 @@ use tidewater_model::{DeltaBatch, delta::DeltaNames};
 use tidewater_storage::{Outbox, Pushed};
 use tokio::sync::Notify;
 
-use super::codec;
+use super::{codec, correction::Correction};
 
 /// So many bytes are read back from disk at a time.
 const REFILL_BYTES: usize = 1 << 20;
@@ -28,6 +28,8 @@ pub(crate) struct SinkQueue {
 struct Inside {
     /// Epochs up to this one have been delivered before: a replay makes their deltas again.
     acknowledged: u64,
+    /// The sink follows earlier definitions until this has been queued.
+    correction: Option<Correction>,
     memory: VecDeque<Arc<DeltaBatch>>,
     memory_bytes: usize,
     spilled: Option<Outbox>,
@@ -77,8 +79,11 @@ impl SinkQueue {
         names: Arc<DeltaNames>,
         memory_limit: usize,
         spilled: Option<Outbox>,
+        correction: Option<Correction>,
     ) -> Self {
-        let inside = Inside { acknowledged, published: acknowledged, spilled, ..Inside::default() };
+        let names = correction.as_ref().map_or(names, |correction| Arc::clone(correction.names()));
+        let published = acknowledged;
+        let inside = Inside { acknowledged, published, spilled, correction, ..Inside::default() };
         Self { names, memory_limit, inside: Mutex::new(inside), changed: Notify::new() }
     }
 
@@ -88,6 +93,16 @@ impl SinkQueue {
         if inside.given_up || batch.epoch() <= inside.acknowledged {
             return Queued::Waits;
         }
+        let corrected;
+        let batch = match inside.correction.take_if(|correction| correction.at() <= batch.epoch()) {
+            Some(correction) => {
+                corrected = Arc::new(correction.with(batch));
+                &corrected
+            }
+            // The difference that is to come has their deltas in it.
+            None if inside.correction.is_some() => return Queued::Waits,
+            None => batch,
+        };
         inside.published = batch.epoch();
         if batch.is_empty() {
             return if inside.is_empty() { Queued::Nothing } else { Queued::Waits };

@@ -68,6 +68,8 @@ pub(crate) struct Sequencer {
     /// What is to be replayed first.
     replay: Option<LogReader>,
     replay_progress: watch::Sender<ReplayProgress>,
+    /// The epoch at which sinks change over to the present definitions; it must come even if no event does.
+    changeover: u64,
     positions: Positions,
     clock_kind: ClockKind,
     clock: Arc<dyn Clock>,
@@ -119,6 +121,7 @@ impl Sequencer {
         log: LogEnd,
         replay: Option<LogReader>,
         replay_progress: watch::Sender<ReplayProgress>,
+        changeover: u64,
         clock: Arc<dyn Clock>,
         acceptance: Arc<AcceptanceBytes>,
         common: &Common,
@@ -130,6 +133,7 @@ impl Sequencer {
             log,
             replay,
             replay_progress,
+            changeover,
             positions: Arc::clone(&common.positions),
             clock_kind: plan.spec().clock,
             clock,
@@ -163,6 +167,9 @@ impl Sequencer {
     fn work(&mut self) -> Result<(), Error> {
         if !self.replay_log()? {
             return Ok(());
+        }
+        if self.assembler.epoch() < self.changeover {
+            self.cut(Pass::default())?;
         }
         self.lifecycle.running();
         loop {
@@ -239,7 +246,10 @@ impl Sequencer {
         self.assembler.recycle(computed.buffers);
     }
 
-    fn answer_flush(&self, done: oneshot::Sender<u64>) {
+    fn answer_flush(&mut self, done: oneshot::Sender<u64>) {
+        // Whoever flushes and then asks for statistics expects them to be of now.
+        self.flow.measured_at = None;
+        self.measure(Instant::now());
         // Everything that came before has been cut: a pass never ends with events in hand. The asker may have gone.
         let _ = done.send(self.assembler.epoch());
     }

@@ -1,6 +1,6 @@
 //! The running engine from outside, as an embedding program sees it. One binary: linking it is what takes long.
 
-#![allow(clippy::unwrap_used, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::clone_on_ref_ptr, unreachable_pub)]
 
 mod common;
 mod extension;

@@ -174,6 +174,53 @@ async fn other_definitions_need_a_rebuild() {
 }
 
 #[tokio::test]
+async fn a_rebuild_brings_sinks_from_the_old_memberships_to_the_new() {
+    let directory = tempfile::tempdir().unwrap();
+    let (prompt, late) = (SinkRecord::new(), SinkRecord::new());
+    let start = async |pipeline: &tidewater::Pipeline| {
+        let builder = Engine::builder(pipeline).state(directory.path()).rebuild(true).settings(eager());
+        let builder = builder.sink("prompt", TestSink(prompt.clone())).sink("late", TestSink(late.clone()));
+        builder.start().await.unwrap()
+    };
+    let engine = start(&pipeline()).await;
+    let orders = async |engine: &Engine, users: std::ops::Range<u32>, times: u32| {
+        for user in users {
+            for time in 0..times {
+                let (user, message) = (format!("u{user}"), format!("m{user}-{time}"));
+                soon(engine.ingest(order(&user, &message))).await.unwrap();
+            }
+        }
+    };
+    orders(&engine, 0..3, 3).await;
+    soon(engine.flush()).await.unwrap();
+    late.stuck.store(true, Ordering::SeqCst);
+    orders(&engine, 3..6, 2).await;
+    until("the prompt one has everything", || prompt.members("buyer").len() == 6).await;
+    let _ = soon(engine.shutdown(std::time::Duration::from_millis(30))).await.unwrap();
+    assert_eq!((late.members("buyer").len(), late.members("loyal").len()), (3, 3));
+    late.release();
+
+    // `buyer` is gone, `loyal` is easier, `twice` is new.
+    let changed = PIPELINE.replace("  buyer:  orders >= 1\n", "  twice: orders == 2\n");
+    let engine = start(&pipeline_of(&changed.replace("orders >= 3", "orders >= 2"))).await;
+    soon(engine.flush()).await.unwrap();
+    let sizes =
+        |record: &SinkRecord| ["buyer", "loyal", "twice"].map(|segment| record.members(segment).len());
+    assert_eq!((sizes(&prompt), sizes(&late)), ([0, 6, 3], [0, 6, 3]));
+    orders(&engine, 10..11, 2).await;
+    soon(engine.flush()).await.unwrap();
+    stop(&engine).await;
+    assert_eq!((sizes(&prompt), sizes(&late)), ([0, 7, 4], [0, 7, 4]));
+
+    // The change is behind everyone: nothing is told twice.
+    let engine = start(&pipeline_of(&changed.replace("orders >= 3", "orders >= 2"))).await;
+    soon(engine.flush()).await.unwrap();
+    stop(&engine).await;
+    assert_eq!((sizes(&prompt), sizes(&late)), ([0, 7, 4], [0, 7, 4]));
+    assert_eq!(prompt.members("loyal"), late.members("loyal"));
+}
+
+#[tokio::test]
 async fn a_directory_belongs_to_one_engine() {
     let directory = tempfile::tempdir().unwrap();
     let engine = Engine::builder(&pipeline()).state(directory.path()).start().await.unwrap();

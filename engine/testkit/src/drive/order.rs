@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The traits and the segments of one profile.
-pub type Answers = (Vec<Value>, Vec<usize>);
+type Answers = (Vec<Value>, Vec<usize>);
 
 /// What is the same in any order of arrival: everything but the ids of profiles, which go by place in the log.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -58,7 +58,7 @@ enum Wait {
 }
 
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a few drafts a test case: boxing them would only blur shrinking")]
+#[expect(clippy::large_enum_variant, reason = "a few drafts a case; boxes would blur shrinking")]
 enum Arrival {
     New(EventDraft),
     /// An event that arrived before comes again: as it was, with another `sentAt`, or with other content.

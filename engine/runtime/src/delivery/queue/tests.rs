@@ -3,7 +3,7 @@
 use tidewater_model::{Change, DeltaBatchBuilder, HashKey, ProfileId, Timestamp};
 use tidewater_storage::{NewState, OutboxOptions, StateDir};
 
-use super::*;
+use super::{super::correction::View, *};
 
 fn names() -> Arc<DeltaNames> {
     Arc::new(DeltaNames { segments: vec!["loyal".into()], identifiers: vec!["user_id".into()] })
@@ -40,7 +40,7 @@ async fn drain(queue: &Arc<SinkQueue>) -> Vec<u64> {
 async fn what_goes_beyond_memory_comes_back_in_order() {
     let directory = tempfile::tempdir().unwrap();
     let limit = 3 * batch(1, 1).bytes();
-    let queue = Arc::new(SinkQueue::new(0, names(), limit, Some(outbox(directory.path(), 1 << 20))));
+    let queue = Arc::new(SinkQueue::new(0, names(), limit, Some(outbox(directory.path(), 1 << 20)), None));
     for epoch in 1..=50 {
         assert_eq!(queue.push(&batch(epoch, 1)), Queued::Waits);
         assert!(queue.waiting().memory_bytes <= limit as u64);
@@ -58,7 +58,7 @@ async fn what_goes_beyond_memory_comes_back_in_order() {
 
 #[tokio::test]
 async fn without_room_the_queue_is_given_up() {
-    let queue = Arc::new(SinkQueue::new(0, names(), 1, None));
+    let queue = Arc::new(SinkQueue::new(0, names(), 1, None, None));
     assert_eq!(queue.push(&batch(1, 1)), Queued::Waits);
     assert!(matches!(queue.push(&batch(2, 1)), Queued::NoRoom(reason) if reason.contains("state directory")));
     assert!(queue.is_given_up());
@@ -66,7 +66,7 @@ async fn without_room_the_queue_is_given_up() {
     assert!(queue.next(9).await.is_none());
 
     let directory = tempfile::tempdir().unwrap();
-    let queue = Arc::new(SinkQueue::new(0, names(), 1, Some(outbox(directory.path(), 300))));
+    let queue = Arc::new(SinkQueue::new(0, names(), 1, Some(outbox(directory.path(), 300)), None));
     let full = (1..100).find_map(|epoch| match queue.push(&batch(epoch, 1)) {
         Queued::NoRoom(reason) => Some(reason),
         _ => None,
@@ -76,7 +76,7 @@ async fn without_room_the_queue_is_given_up() {
 
 #[tokio::test]
 async fn what_was_acknowledged_is_not_queued_again() {
-    let queue = Arc::new(SinkQueue::new(7, names(), 1 << 20, None));
+    let queue = Arc::new(SinkQueue::new(7, names(), 1 << 20, None, None));
     for epoch in 1..=9 {
         assert_eq!(queue.push(&batch(epoch, 1)), Queued::Waits);
     }
@@ -85,7 +85,7 @@ async fn what_was_acknowledged_is_not_queued_again() {
 
 #[tokio::test]
 async fn quiet_epochs_advance_a_sink_that_has_everything() {
-    let queue = Arc::new(SinkQueue::new(0, names(), 1 << 20, None));
+    let queue = Arc::new(SinkQueue::new(0, names(), 1 << 20, None, None));
     assert_eq!(queue.push(&batch(1, 0)), Queued::Nothing);
     assert_eq!(queue.push(&batch(2, 1)), Queued::Waits);
     assert_eq!(queue.push(&batch(3, 0)), Queued::Waits);
@@ -104,10 +104,36 @@ async fn quiet_epochs_advance_a_sink_that_has_everything() {
 
 #[tokio::test]
 async fn a_sink_that_failed_meanwhile_is_not_said_to_have_everything() {
-    let queue = Arc::new(SinkQueue::new(0, names(), 1, None));
+    let queue = Arc::new(SinkQueue::new(0, names(), 1, None, None));
     queue.push(&batch(1, 1));
     queue.next(1).await.unwrap();
     queue.push(&batch(2, 1));
     assert!(matches!(queue.push(&batch(3, 1)), Queued::NoRoom(_)));
     assert_eq!(queue.delivered(), 1);
+}
+
+#[tokio::test]
+async fn a_sink_that_followed_another_pipeline_gets_the_difference_once() {
+    let mut before = View::default();
+    before.members.insert(("removed".into(), ProfileId(1)), ());
+    before.identifiers.insert(ProfileId(1), vec![("phone".into(), "1".into())]);
+    let correction = Correction::new(5, &names(), &before, &View::default());
+    let directory = tempfile::tempdir().unwrap();
+    let outbox = outbox(directory.path(), 1 << 20);
+    let queue = Arc::new(SinkQueue::new(2, names(), 1, Some(outbox), Some(correction)));
+    for epoch in 1..=7 {
+        // All but the first that fits go through the disk, names and all.
+        assert_eq!(queue.push(&batch(epoch, 1)), Queued::Waits);
+    }
+    queue.close();
+    let mut told = Vec::new();
+    while let Some(batches) = queue.next(9).await {
+        for batch in batches {
+            let row = |delta: tidewater_model::Delta<'_>| (batch.epoch(), delta.segment().to_owned());
+            told.extend(batch.iter().map(row));
+        }
+        queue.delivered();
+    }
+    let told: Vec<_> = told.iter().map(|(epoch, segment)| (*epoch, segment.as_str())).collect();
+    assert_eq!(told, [(5, "loyal"), (5, "removed"), (6, "loyal"), (7, "loyal")]);
 }

@@ -30,6 +30,9 @@ pub(super) struct Meter {
     inside: Mutex<Inside>,
 }
 
+/// A delta, as its batch and its place in it.
+type Place = (Arc<DeltaBatch>, usize);
+
 #[derive(Debug, Default)]
 struct Inside {
     /// When events of epochs that have not arrived were handed over.
@@ -38,8 +41,8 @@ struct Inside {
     arrived: VecDeque<(u64, Instant)>,
     /// Microseconds.
     latencies: VecDeque<u32>,
-    /// By segment and change: the latest delta that nobody has seen.
-    unseen: Vec<[Option<ShownDelta>; 2]>,
+    /// By segment and change: the latest delta that nobody has seen, as the batch and its place in it.
+    unseen: Vec<[Option<Place>; 2]>,
     /// By segment and change: when one was last shown; 0 is never.
     shown_at: Vec<[u64; 2]>,
     shown: u64,
@@ -68,7 +71,7 @@ impl Meter {
         }
     }
 
-    fn arrived(&self, batch: &DeltaBatch) {
+    fn arrived(&self, batch: &Arc<DeltaBatch>) {
         let mut inside = self.lock();
         let (epoch, now) = (batch.epoch(), Instant::now());
         // Epochs before this one that have not come had nothing to say.
@@ -80,11 +83,12 @@ impl Meter {
             inside.arrived.pop_front();
         }
         inside.arrived.push_back((epoch, now));
-        for delta in batch.iter() {
-            let slot =
-                &mut inside.unseen[delta.segment_index()][usize::from(delta.change() == Change::Exited)];
-            if slot.is_none() {
-                *slot = Some(shown(batch, &delta));
+        for (place, delta) in batch.iter().enumerate() {
+            let change = usize::from(delta.change() == Change::Exited);
+            match &mut inside.unseen[delta.segment_index()][change] {
+                // Of one batch any will do.
+                Some((known, _)) if Arc::ptr_eq(known, batch) => {}
+                slot => *slot = Some((Arc::clone(batch), place)),
             }
         }
     }
@@ -109,7 +113,8 @@ impl Meter {
         let (segment, change) = waiting.min_by_key(|(segment, change)| inside.shown_at[*segment][*change])?;
         inside.shown += 1;
         inside.shown_at[segment][change] = inside.shown;
-        inside.unseen[segment][change].take()
+        let (batch, place) = inside.unseen[segment][change].take()?;
+        Some(shown(&batch, &batch.get(place)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {

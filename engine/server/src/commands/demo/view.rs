@@ -88,15 +88,12 @@ fn panel(title: &str) -> Block<'_> {
 
 fn draw_title(screen: &mut Screen<'_>, area: Rect, frame: &Frame, control: &Control) {
     let state = match (control.is_paused(), control.rate()) {
-        (true, _) => " paused".bold().yellow(),
-        (false, 0) => " at full speed".green(),
-        (false, rate) => format!(" at {} events/s", with_commas(rate)).green(),
+        (true, _) => "paused".bold().yellow(),
+        (false, 0) => "full speed".green(),
+        (false, rate) => format!("{} events/s", with_commas(rate)).green(),
     };
-    let left = Line::from(vec![
-        " tidewater".bold().cyan(),
-        format!("  a made-up shop, seed {},", frame.seed).into(),
-        state,
-    ]);
+    let shop = format!("  made-up shop {}  ", frame.seed);
+    let left = Line::from(vec![" tidewater".bold().cyan(), shop.into(), state]);
     let clock = frame.now.map(|now| now.to_string().chars().take(16).collect::<String>().replace('T', " "));
     let right = Line::from(format!("shop time {} ", clock.unwrap_or_else(|| "-".to_owned()))).right_aligned();
     screen.render_widget(left, area);
@@ -131,16 +128,12 @@ fn draw_latency(screen: &mut Screen<'_>, area: Rect, frame: &Frame) {
 }
 
 fn draw_identity(screen: &mut Screen<'_>, area: Rect, frame: &Frame) {
-    let lines = vec![
-        Line::from(vec![format!("{:>9}", with_commas(frame.profiles)).bold(), " profiles".into()]),
-        Line::from(vec![
-            format!("{:>9}", with_commas(frame.identifiers)).bold(),
-            " ids ".into(),
-            with_commas(frame.merges).bold(),
-            " merges".into(),
-        ]),
-    ];
-    screen.render_widget(Paragraph::new(lines).block(panel("identity")), area);
+    let line = |count: u64, what: &'static str| {
+        Line::from(vec![format!("{:>10}", with_commas(count)).bold(), what.into()])
+    };
+    let lines = vec![line(frame.profiles, " profiles"), line(frame.identifiers, " identifiers")];
+    let title = format!("identity, {} merges", with_commas(frame.merges));
+    screen.render_widget(Paragraph::new(lines).block(panel(&title)), area);
 }
 
 fn draw_segments(screen: &mut Screen<'_>, area: Rect, segments: &[SegmentRow]) {
@@ -201,12 +194,13 @@ fn draw_keys(screen: &mut Screen<'_>, area: Rect, frame: &Frame) {
         key("+ -"),
         " speed".into(),
     ]);
-    let right = format!(
-        "{} events  {} duplicates  {} quarantined ",
-        with_commas(frame.events),
-        with_commas(frame.duplicates),
-        with_commas(frame.quarantined)
-    );
+    let counts = [
+        (frame.events, "events"),
+        (frame.duplicates, if area.width < 100 { "dup" } else { "duplicates" }),
+        (frame.quarantined, if area.width < 100 { "bad" } else { "quarantined" }),
+    ];
+    let right: String =
+        counts.iter().map(|(count, what)| format!(" {} {what} ", with_commas(*count))).collect();
     screen.render_widget(left, area);
     screen.render_widget(Line::from(right).right_aligned().fg(Color::DarkGray), area);
 }
