@@ -2,9 +2,10 @@
 //!
 //! It is a user id if any other accepted event, before or after, carries it as one; else an anonymous id. So until
 //! such an event comes the link to the anonymous id stands, and then it is given up for the link to the user id. Which
-//! user ids are carried is remembered for good, in about 24 bytes each; nothing else is kept while no alias is open.
+//! user ids are carried is remembered for good, in about 26 bytes each; nothing else is kept while no alias is open.
 
-use rustc_hash::FxHashMap;
+use std::collections::HashMap;
+
 use tidewater_model::PipelineSpec;
 
 use super::{
@@ -27,7 +28,7 @@ pub(super) struct Aliases {
     /// Hashes of the user ids that accepted events carry.
     carried: Table,
     /// By the hash of `previousId` as a user id: aliases for which no event carries it yet.
-    open: FxHashMap<u128, Vec<OpenAlias>>,
+    open: HashMap<u128, Vec<OpenAlias>>,
 }
 
 /// What one `previousId` can stand for.
@@ -70,8 +71,8 @@ impl Aliases {
             anonymous: first_fed_by(spec, "anonymousId"),
             user_id: tree.want_key("userId"),
             previous_id: tree.want_key("previousId"),
-            carried: Table::new(),
-            open: FxHashMap::default(),
+            carried: Table::new(u128::MAX),
+            open: HashMap::new(),
         }
     }
 
@@ -134,7 +135,7 @@ impl Aliases {
             if !self.open.is_empty() {
                 self.settle(row.hash, batches);
             }
-            self.carried.find_or_insert(row.hash.max(1), u128::MAX);
+            self.carried.find_or_insert(row.hash.max(1));
         }
         for (claim, is_user) in claims.iter().zip(settled) {
             self.assert(claim, is_user, event, batches);
@@ -150,7 +151,7 @@ impl Aliases {
 
     fn is_user(&self, claim: &Claim) -> bool {
         let candidate = claim.as_user.as_ref();
-        candidate.is_some_and(|user| self.carried.contains(user.hash.max(1), u128::MAX))
+        candidate.is_some_and(|user| self.carried.contains(user.hash.max(1)))
     }
 
     #[cold]

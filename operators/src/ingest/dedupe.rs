@@ -2,8 +2,8 @@
 //!
 //! A message is remembered for at least the window, a moment at its end included, and forgotten before one and a
 //! half windows have passed. Time comes in halves of a window. An entry keeps which half it was accepted in, modulo
-//! four: the current half and the two before count, and what the one before these left behind is swept out part by
-//! part while messages come in.
+//! four: the current half and the two before count, and what the one before these left behind is swept out bit by
+//! bit while messages come in. The memory stays what the busiest window needed.
 //!
 //! An entry is 16 bytes: 94 bits of the id, 2 of the time and 32 of the content. With a billion messages remembered
 //! the chance that any two of them share 94 bits is below 10^-10; that a conflict passes for a duplicate, both of which
@@ -12,7 +12,6 @@
 use tidewater_model::{Dedup as Remember, Timestamp};
 
 use super::{message::MessageKey, table::Table};
-use crate::plan::SHARDS;
 
 /// The bits of an entry that are the id's.
 const ID: u128 = !0x3_ffff_ffff;
@@ -20,6 +19,9 @@ const ID: u128 = !0x3_ffff_ffff;
 const LEAST_ID: u128 = 1 << 34;
 /// Where the two bits of its time are.
 const HALF_SHIFT: u32 = 32;
+
+/// Nothing is left to be swept.
+const ALL: usize = usize::MAX;
 
 /// What is to be done with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +44,7 @@ pub struct Dedup {
     /// When it ends, in milliseconds since 1970.
     ends: i64,
     table: Table,
-    /// Parts of the table from this one on have not been swept since the current half began.
+    /// Segments of the table from this one on may hold entries that no longer count; [`ALL`] if none may.
     swept: usize,
 }
 
@@ -54,7 +56,7 @@ impl Dedup {
             Remember::Forever => None,
         };
         let ends = if half.is_some() { i64::MIN } else { i64::MAX };
-        Self { half, current: i64::MIN, ends, table: Table::new(), swept: SHARDS }
+        Self { half, current: i64::MIN, ends, table: Table::new(ID), swept: ALL }
     }
 
     /// Decides about a message at `now` on the engine's clock, and remembers it if it is new. Duplicates do not
@@ -64,12 +66,12 @@ impl Dedup {
         if now.0 >= self.ends {
             self.begin(now);
         }
-        if self.swept < SHARDS {
+        if self.swept != ALL {
             self.sweep_one();
         }
         let entry = self.entry(key);
         let current = self.current;
-        let Some(seen) = self.table.find_or_insert(entry, ID) else { return Verdict::New };
+        let Some(seen) = self.table.find_or_insert(entry) else { return Verdict::New };
         if !is_fresh(*seen, current) {
             *seen = entry;
             return Verdict::New;
@@ -90,7 +92,7 @@ impl Dedup {
         }
         self.begin(now);
         let entry = self.entry(key);
-        if let Some(seen) = self.table.find_or_insert(entry, ID) {
+        if let Some(seen) = self.table.find_or_insert(entry) {
             *seen = entry;
         }
     }
@@ -103,7 +105,7 @@ impl Dedup {
     /// Asks the processor for the place that [`check`](Self::check) will look at; worth it some events ahead.
     #[inline]
     pub fn prefetch(&self, key: MessageKey) {
-        self.table.prefetch(key.id);
+        self.table.prefetch(self.entry(key));
     }
 
     /// Bytes of memory.
@@ -123,7 +125,7 @@ impl Dedup {
     fn begin(&mut self, now: Timestamp) {
         let Some(half) = self.half else { return };
         // Two bits tell four halves apart, so what the last sweep has left must go before a fifth can begin.
-        while self.swept < SHARDS {
+        while self.swept != ALL {
             self.sweep_one();
         }
         let before = std::mem::replace(&mut self.current, now.0.div_euclid(half));
@@ -140,17 +142,21 @@ impl Dedup {
         let current = self.current;
         self.table.retain(self.swept, |entry| is_fresh(entry, current));
         self.swept += 1;
+        // Segments that were split off meanwhile stand at the end, so none is left out.
+        if self.swept >= self.table.segments() {
+            self.swept = ALL;
+        }
     }
 
     /// Drops at once what is no longer fresh after a jump from the half `before`.
     fn forget_before(&mut self, before: i64) {
-        let current = self.current;
-        let age_then = |entry: u128| age(entry, before);
-        let jump = current.saturating_sub(before);
-        for part in 0..SHARDS {
-            self.table.retain(part, |entry| age_then(entry).saturating_add(jump) <= 2);
+        let jump = self.current.saturating_sub(before);
+        if jump > 2 {
+            self.table = Table::new(ID);
         }
-        self.swept = SHARDS;
+        for segment in 0..self.table.segments() {
+            self.table.retain(segment, |entry| age(entry, before).saturating_add(jump) <= 2);
+        }
     }
 }
 

@@ -1,191 +1,315 @@
-//! A set of 128-bit entries that grows in small steps.
+//! A set of 128-bit entries that grows a page at a time.
 //!
-//! Open addressing in 256 parts that grow on their own, at bounds that differ from part to part: no single insertion
-//! moves more than 1/256 of the entries, and of a large set's memory two thirds hold one on average. The places of a
-//! part are filled by cache lines, so that nearly every search is settled by the one line that was prefetched.
+//! Extendible hashing: a directory, indexed by the first bits of an entry, says in which segment of 4 KiB it stands. A
+//! full segment is split in two by the next bit, and no other entry moves: the longest wait is that of one split,
+//! some microseconds, or of copying the directory when it doubles, 4 bytes per 250 entries. Within a segment places
+//! are filled by cache lines, so that nearly every search is settled by the one line that was prefetched.
 
-use crate::{intrinsics::prefetch, plan::SHARDS};
+use std::hash::{BuildHasher, RandomState};
+
+use crate::intrinsics::prefetch;
 
 /// A free place. No entry is the same as this under the mask it is looked for with.
 const EMPTY: u128 = 0;
 
-/// The set. What makes two entries the same is up to the caller, as a mask; it must cover the top 72 bits, which say
-/// where an entry stands, and these should be a hash.
+/// Entries in a cache line.
+const LINE: usize = 4;
+
+/// Cache lines in a segment.
+const LINES: usize = 64;
+
+/// The set. Two entries are the same if they agree in the bits of its mask.
+///
+/// Where an entry stands follows from these bits and from two random numbers, so that nobody can send entries that all
+/// belong in one segment; it shows in nothing but the time and memory that is used.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
-    parts: Vec<Part>,
+    mask: u128,
+    secrets: [u64; 2],
+    /// By the top bits of an entry's place, as many as `64 - shift`: its segment.
+    directory: Vec<u32>,
+    shift: u32,
+    segments: Vec<Box<Segment>>,
+    /// Per segment: how many entries it takes before it is split. Apart from the segment, so that nothing but the
+    /// line that an entry goes to has to be fetched.
+    room: Vec<u16>,
+    /// Per segment.
+    shapes: Vec<Shape>,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Part {
-    lines: Vec<Line>,
-    used: u32,
-    /// How many entries it can take before it grows; always fewer than there are places.
-    bound: u32,
+/// What the places of a segment's entries share.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    /// How many top bits.
+    depth: u32,
+    /// Those bits, at the top.
+    prefix: u64,
 }
+
+#[derive(Clone, Debug)]
+struct Segment([Line; LINES]);
 
 /// The places in one cache line, filled from the front.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 struct Line([u128; LINE]);
 
-const LINE: usize = 4;
-
-/// Up to how many lines a part doubles when it grows. Larger ones grow by half: they waste less, and move more.
-const DOUBLING_LINES: usize = 1024;
-
 impl Table {
-    pub(super) fn new() -> Self {
-        Self { parts: vec![Part::default(); SHARDS] }
+    /// An empty set in which entries that agree in the bits of `mask` are the same.
+    pub(super) fn new(mask: u128) -> Self {
+        let random = RandomState::new();
+        // A directory of two, since a shift by all 64 bits is none.
+        let mut table = Self {
+            mask,
+            secrets: [random.hash_one(1), random.hash_one(2)],
+            directory: vec![0, 1],
+            shift: 63,
+            segments: Vec::new(),
+            room: Vec::new(),
+            shapes: Vec::new(),
+        };
+        for prefix in [0, 1 << 63] {
+            table.add_segment(Shape { depth: 1, prefix });
+        }
+        table
+    }
+
+    fn add_segment(&mut self, shape: Shape) -> usize {
+        self.segments.push(Box::new(Segment::EMPTY));
+        self.room.push(shape.bound());
+        self.shapes.push(shape);
+        self.segments.len() - 1
     }
 
     /// Asks the processor for the place of an entry.
     #[inline]
     pub(super) fn prefetch(&self, entry: u128) {
-        let part = &self.parts[part_of(entry)];
-        if let Some(line) = part.lines.get(part.line_of(entry)) {
-            prefetch(line);
+        // The directory and the segments' addresses are few enough to stay in the cache.
+        let place = self.place_of(entry);
+        prefetch(&self.segments[self.segment_at(place)].0[line_at(place)]);
+    }
+
+    /// Whether there is an entry that is the same as this one.
+    #[inline]
+    pub(super) fn contains(&self, entry: u128) -> bool {
+        let place = self.place_of(entry);
+        self.segments[self.segment_at(place)].search(line_at(place), entry, self.mask).is_ok()
+    }
+
+    /// Adds an entry, which must have a bit of the mask, unless one is there that is the same: then returns that one.
+    /// It may be changed to another that is the same.
+    #[inline]
+    pub(super) fn find_or_insert(&mut self, entry: u128) -> Option<&mut u128> {
+        let place = self.place_of(entry);
+        let number = self.segment_at(place);
+        let segment = &mut self.segments[number];
+        match segment.search(line_at(place), entry, self.mask) {
+            Ok((line, at)) => return Some(&mut self.segments[number].0[line].0[at]),
+            Err((line, at)) => segment.0[line].0[at] = entry,
         }
+        self.room[number] -= 1;
+        if self.room[number] == 0 {
+            self.split(number);
+        }
+        None
     }
 
-    /// Whether there is an entry that is the same as this one under `mask`.
-    #[inline]
-    pub(super) fn contains(&self, entry: u128, mask: u128) -> bool {
-        self.parts[part_of(entry)].search(entry, mask).is_ok()
+    /// How many segments there are; they are numbered from 0.
+    pub(super) fn segments(&self) -> usize {
+        self.segments.len()
     }
 
-    /// Adds an entry unless one is there that is the same under `mask`: then returns that one. It may be
-    /// changed to another that is the same under `mask`.
-    #[inline]
-    pub(super) fn find_or_insert(&mut self, entry: u128, mask: u128) -> Option<&mut u128> {
-        let number = part_of(entry);
-        self.parts[number].find_or_insert(entry, mask, number)
-    }
-
-    /// Drops the entries of one part that are not to be kept, and their memory.
+    /// Drops the entries of one segment that are not to be kept. The segment stays, to be filled again.
     pub(super) fn retain(&mut self, number: usize, keep: impl Fn(u128) -> bool) {
-        let part = &mut self.parts[number];
-        let kept = part.entries().filter(|entry| keep(*entry)).count();
-        if kept < part.used as usize {
-            part.rebuild(kept.div_ceil(LINE) * 3 / 2, number, keep);
+        if self.segments[number].entries().any(|entry| !keep(entry)) {
+            let old = std::mem::replace(&mut *self.segments[number], Segment::EMPTY);
+            self.room[number] = self.shapes[number].bound();
+            for entry in old.entries().filter(|entry| keep(*entry)) {
+                let line = line_at(self.place_of(entry));
+                self.segments[number].add(line, entry);
+                self.room[number] -= 1;
+            }
         }
     }
 
     /// Bytes of memory.
     pub(super) fn bytes(&self) -> u64 {
-        self.parts.iter().map(|part| (part.lines.capacity() * size_of::<Line>()) as u64).sum()
-    }
-}
-
-impl Part {
-    fn entries(&self) -> impl Iterator<Item = u128> {
-        self.lines.iter().flat_map(|line| line.0).filter(|entry| *entry != EMPTY)
+        let per_segment = size_of::<Segment>() + size_of::<usize>() + size_of::<u16>() + size_of::<Shape>();
+        (self.directory.capacity() * size_of::<u32>() + self.segments.len() * per_segment) as u64
     }
 
-    /// Where the search for an entry begins. Grows with the entry, so that growing moves entries front to back.
+    /// Where an entry stands: the bits from the top say in which segment, those from the bottom in which line.
     #[inline(always)]
-    fn line_of(&self, entry: u128) -> usize {
-        let hash = (entry >> 56) as u64;
-        ((u128::from(hash) * self.lines.len() as u128) >> 64) as usize
-    }
-
-    /// The place of the entry that is the same as this one, or the free place where the search for it ends: line and
-    /// place in it.
-    #[inline(always)]
-    fn search(&self, entry: u128, mask: u128) -> Result<(usize, usize), (usize, usize)> {
-        let mut at = self.line_of(entry);
-        // Every part with places has free ones, so the search ends before it has come around.
-        while let Some(line) = self.lines.get(at) {
-            for (place, other) in line.0.iter().enumerate() {
-                if (other ^ entry) & mask == 0 {
-                    return Ok((at, place));
-                }
-                if *other == EMPTY {
-                    return Err((at, place));
-                }
-            }
-            at += 1;
-            if at == self.lines.len() {
-                at = 0;
-            }
-        }
-        Err((0, 0))
+    fn place_of(&self, entry: u128) -> u64 {
+        let bits = entry & self.mask;
+        let (high, low) = ((bits >> 64) as u64 ^ self.secrets[0], bits as u64 ^ self.secrets[1]);
+        let product = u128::from(high) * u128::from(low);
+        (product >> 64) as u64 ^ product as u64
     }
 
     #[inline(always)]
-    fn find_or_insert(&mut self, entry: u128, mask: u128, number: usize) -> Option<&mut u128> {
-        let (mut line, mut place) = match self.search(entry, mask) {
-            Ok((line, place)) => return Some(&mut self.lines[line].0[place]),
-            Err(free) => free,
-        };
-        if self.used >= self.bound {
-            let lines = self.lines.len();
-            let more = if lines < DOUBLING_LINES { lines } else { lines / 2 };
-            self.rebuild(lines + more, number, |_| true);
-            (line, place) = self.search(entry, mask).unwrap_or_else(|free| free);
-        }
-        self.lines[line].0[place] = entry;
-        self.used += 1;
-        None
+    fn segment_at(&self, place: u64) -> usize {
+        self.directory[(place >> self.shift) as usize] as usize
     }
 
-    /// Moves the entries to be kept to this many new lines, which must have more places than that.
+    /// Splits a segment by the next bit, and again if all its entries are on one side.
     #[cold]
-    fn rebuild(&mut self, lines: usize, number: usize, keep: impl Fn(u128) -> bool) {
-        let lines = vec![Line([EMPTY; LINE]); lines.max(2)];
-        // Bounds differ, else all parts would grow at about the same time.
-        let bound = (lines.len() * LINE * (24 + number % 4) / 32) as u32;
-        let old = std::mem::replace(self, Self { lines, used: 0, bound });
-        for entry in old.entries().filter(|entry| keep(*entry)) {
-            if let Err((line, place)) = self.search(entry, u128::MAX) {
-                self.lines[line].0[place] = entry;
-                self.used += 1;
+    fn split(&mut self, mut number: usize) {
+        loop {
+            let Shape { depth, prefix } = self.shapes[number];
+            let lower = Shape { depth: depth + 1, prefix };
+            let upper = Shape { depth: depth + 1, prefix: prefix | 1 << (63 - depth) };
+            let added = self.add_segment(upper);
+            let old = std::mem::replace(&mut *self.segments[number], Segment::EMPTY);
+            self.shapes[number] = lower;
+            self.room[number] = lower.bound();
+            for entry in old.entries() {
+                let place = self.place_of(entry);
+                let side = if place >= upper.prefix { added } else { number };
+                self.segments[side].add(line_at(place), entry);
+                self.room[side] = self.room[side].saturating_sub(1);
             }
+            if self.shift > 63 - depth {
+                self.directory = self.directory.iter().flat_map(|number| [*number, *number]).collect();
+                self.shift -= 1;
+            }
+            let first = (upper.prefix >> self.shift) as usize;
+            let count = 1 << (63 - depth - self.shift);
+            self.directory[first..first + count].fill(added as u32);
+            number = match (self.room[number], self.room[added]) {
+                (0, _) => number,
+                (_, 0) => added,
+                _ => return,
+            };
         }
     }
 }
 
-fn part_of(entry: u128) -> usize {
-    (entry >> 120) as usize
+impl Shape {
+    /// How many entries a segment of this shape takes before it is split. It differs from segment to segment, else
+    /// all would be split at about the same time, and the memory per entry would swing from one extreme to the other.
+    fn bound(self) -> u16 {
+        192 + 8 * (self.prefix.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62) as u16
+    }
+}
+
+impl Segment {
+    const EMPTY: Self = Self([Line([EMPTY; LINE]); LINES]);
+
+    fn entries(&self) -> impl Iterator<Item = u128> {
+        self.0.iter().flat_map(|line| line.0).filter(|entry| *entry != EMPTY)
+    }
+
+    /// The entry that is the same as this one, or the free place where the search for it ends, which begins in line
+    /// `at`: line and place in it.
+    #[inline(always)]
+    fn search(&self, mut at: usize, entry: u128, mask: u128) -> Result<(usize, usize), (usize, usize)> {
+        // A segment always has free places, so the search ends before it has come around.
+        loop {
+            // How full a line is can't be predicted, so all its places are looked at, without a branch for each.
+            let (mut same, mut used) = (LINE, 0);
+            for (place, other) in self.0[at].0.iter().enumerate() {
+                same = if (other ^ entry) & mask == 0 { place } else { same };
+                used += usize::from(*other != EMPTY);
+            }
+            if same < LINE {
+                return Ok((at, same));
+            }
+            if used < LINE {
+                return Err((at, used));
+            }
+            at = (at + 1) % LINES;
+        }
+    }
+
+    /// Adds an entry that is not there yet, in line `at` or the next that has a free place.
+    fn add(&mut self, mut at: usize, entry: u128) {
+        loop {
+            if let Some(free) = self.0[at].0.iter_mut().find(|place| **place == EMPTY) {
+                *free = entry;
+                return;
+            }
+            at = (at + 1) % LINES;
+        }
+    }
+}
+
+#[inline(always)]
+fn line_at(place: u64) -> usize {
+    place as usize % LINES
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::collections::HashMap;
 
     use proptest::prelude::*;
 
     use super::*;
 
     proptest! {
+        /// Entries that differ in few bits, wherever these are.
         #[test]
-        fn is_a_set(entries in prop::collection::vec((0..3u128, 0..200u128, 0..50usize), 0..600)) {
-            // Few parts and close places: long runs that wrap around the end.
-            let mut table = Table::new();
-            let mut reference = HashSet::new();
-            for (part, low, sweep) in entries {
-                let entry = part << 120 | (0xff_ffff - low) << 96 | 1;
-                prop_assert_eq!(table.contains(entry, u128::MAX), reference.contains(&entry));
-                prop_assert_eq!(table.find_or_insert(entry, u128::MAX).is_none(), reference.insert(entry));
+        fn is_a_set(
+            shift in 34..110u32,
+            entries in prop::collection::vec((1..1_200u128, 0..3u128, 0..200usize), 0..1_500),
+        ) {
+            let mut table = Table::new(!0x3_ffff_ffff);
+            let mut reference = HashMap::new();
+            for (number, rest, sweep) in entries {
+                let entry = number << shift | rest;
+                prop_assert_eq!(table.contains(entry), reference.contains_key(&number));
                 table.prefetch(entry);
-                if sweep == 0 {
-                    let keep = |entry: u128| part_of(entry) != 1 || (entry >> 96).is_multiple_of(3);
-                    table.retain(1, keep);
-                    reference.retain(|entry| keep(*entry));
+                match table.find_or_insert(entry) {
+                    Some(found) => {
+                        prop_assert_eq!(Some(*found), reference.insert(number, entry));
+                        *found = entry;
+                    }
+                    None => prop_assert_eq!(reference.insert(number, entry), None),
                 }
+                if sweep == 0 {
+                    let keep = |entry: u128| (entry >> shift).is_multiple_of(3);
+                    (0..table.segments()).for_each(|number| table.retain(number, keep));
+                    reference.retain(|_, entry| keep(*entry));
+                }
+            }
+            for (number, segment) in table.segments.iter().enumerate() {
+                let used = table.shapes[number].bound() - table.room[number];
+                prop_assert_eq!(segment.entries().count(), usize::from(used));
+            }
+            prop_assert_eq!(table.segments.iter().flat_map(|segment| segment.entries()).count(), reference.len());
+        }
+    }
+
+    /// A split that leaves one side empty must go on, and one directory entry may be all that a segment has.
+    #[test]
+    fn splits_until_both_sides_have_room() {
+        let mut table = Table::new(u128::MAX);
+        // Without secrets an entry of one low bit stands where its high bits say.
+        table.secrets = [0, 0];
+        let entries: Vec<u128> = (0..400u128).map(|number| (number << 44 | 1 << 63) << 64 | 1).collect();
+        for entry in &entries {
+            assert!(table.find_or_insert(*entry).is_none());
+        }
+        assert!(entries.iter().all(|entry| table.contains(*entry)));
+        assert!(table.directory.len() >= 1 << 12 && table.segments() < 24, "{} segments", table.segments());
+    }
+
+    #[test]
+    fn wastes_little_at_any_size() {
+        let mut table = Table::new(u128::MAX);
+        for number in 1..=1_000_000u128 {
+            table.find_or_insert(number);
+            if number % 50_000 == 0 {
+                assert!(table.bytes() < number as u64 * 40, "{} bytes for {number}", table.bytes());
             }
         }
     }
 
     #[test]
-    fn wastes_little_and_gives_back() {
-        let mut table = Table::new();
-        let count = 2_000_000;
-        for number in 1..=count as u128 {
-            table.find_or_insert(number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835), u128::MAX);
-        }
-        assert!(table.bytes() < count * 32, "{} bytes", table.bytes());
-        (0..SHARDS).for_each(|part| table.retain(part, |entry| entry.is_multiple_of(8)));
-        assert!(table.bytes() < count * 4, "{} bytes", table.bytes());
+    fn a_segment_is_a_page_and_never_quite_full() {
+        assert_eq!(size_of::<Segment>(), 4096);
+        let bounds = (0..100).map(|prefix| Shape { depth: 8, prefix: prefix << 56 }.bound());
+        assert!(bounds.max() < Some((LINES * LINE) as u16));
     }
 }
