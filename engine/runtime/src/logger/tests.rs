@@ -108,6 +108,7 @@ async fn after_a_failed_fsync_nothing_is_acknowledged() {
     let files = SimFiles::new();
     let engine = start(&files).await;
     let first = soon(engine.ingest(order(1))).await.unwrap();
+    soon(engine.flush()).await.unwrap();
     files.fail(Operation::Sync, 0, Fault::Error(ErrorKind::Other));
     let receipt = engine.try_ingest(order(2)).unwrap();
     assert!(matches!(soon(receipt).await, Err(SendError::Failed { .. })));
@@ -122,6 +123,7 @@ async fn a_full_disk_makes_events_wait() {
     let files = SimFiles::new();
     let engine = start(&files).await;
     soon(engine.ingest(order(1))).await.unwrap();
+    soon(engine.flush()).await.unwrap();
     files.set_capacity(Some(0));
     let waiting = engine.try_ingest(order(2)).unwrap();
     let trouble = async {
