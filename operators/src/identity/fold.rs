@@ -20,7 +20,7 @@ use crate::{
     store::Panes,
 };
 
-/// How far ahead of use an index slot, a record and its newest pane are asked for. Far enough to hide a cache
+/// How far ahead of use an index slot, a record and its panes are asked for. Far enough to hide a cache
 /// miss of about 100 ns behind the work on the events between.
 const AHEAD_INDEX: usize = 16;
 const AHEAD_RECORD: usize = 8;
@@ -89,11 +89,17 @@ impl State {
             if label.record != nodes[number % AHEAD_INDEX] && self.is_local(label) {
                 self.slab.prefetch(label.record);
             }
-            for place in &self.plan.layout.traits {
-                if let Some(window) = &place.window {
-                    let panes = Panes::from_words(&record[usize::from(window.panes)..]);
-                    self.panes.prefetch(panes, place.kind.words() + 1);
-                }
+            self.prefetch_panes(record);
+        }
+    }
+
+    /// Asks for both ends of a record's panes.
+    #[inline]
+    pub(crate) fn prefetch_panes(&self, record: &[u64]) {
+        for place in &self.plan.layout.traits {
+            if let Some(window) = &place.window {
+                let panes = Panes::from_words(&record[usize::from(window.panes)..]);
+                self.panes.prefetch(panes, place.kind.words() + 1);
             }
         }
     }

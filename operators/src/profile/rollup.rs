@@ -140,11 +140,16 @@ impl State {
     }
 
     fn evaluate_touched(&mut self, plan: &Plan, by_events: usize) {
-        const AHEAD: usize = 6;
+        // By now an epoch's first records may have left the near caches again.
+        const AHEAD_RECORD: usize = 12;
+        const AHEAD_PANES: usize = 6;
         let mut scratch = std::mem::take(&mut self.scratch);
         for place in 0..self.epoch.touched.len() {
-            if let Some((ahead, _)) = self.epoch.touched.get(place + AHEAD) {
+            if let Some((ahead, _)) = self.epoch.touched.get(place + AHEAD_RECORD) {
                 self.slab.prefetch(*ahead);
+            }
+            if let Some((ahead, _)) = self.epoch.touched.get(place + AHEAD_PANES) {
+                self.prefetch_panes(self.slab.get(*ahead));
             }
             let (record, old) = self.epoch.touched[place];
             self.evaluate(plan, (record, old), place >= by_events, &mut scratch);
@@ -230,7 +235,7 @@ impl State {
             return;
         }
         let profile = words.hash();
-        let split = self.epoch.split_from.get(&record).map(|from| Cause::Split(*from));
+        let split = self.epoch.split_from.get(&record).and_then(|from| from.map(Cause::Split));
         let like = if words.has(CLUSTER) {
             changes.detail(self.members(record).into_iter(), split.unwrap_or(Cause::Values))
         } else {

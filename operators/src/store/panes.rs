@@ -80,11 +80,13 @@ impl PanePool {
         &mut self.chunks[(panes.block >> 40) as usize][start..start + panes.len() * width]
     }
 
-    /// Asks the processor for the newest pane.
+    /// Asks the processor for the oldest pane, which trimming looks at, and the newest, where most events belong.
     #[inline]
     pub(crate) fn prefetch(&self, panes: Panes, width: usize) {
-        if let Some(words) = self.get(panes, width).chunks_exact(width).next_back() {
-            prefetch(&words[0]);
+        let run = self.get(panes, width);
+        if let Some(oldest) = run.first() {
+            prefetch(oldest);
+            prefetch(&run[run.len() - width]);
         }
     }
 
@@ -130,20 +132,43 @@ impl PanePool {
 
     /// Makes room for one pane at `place`, moving whichever side needs fewer words.
     fn open_gap(&mut self, panes: &mut Panes, width: usize, place: usize) {
-        let (len, first) = (panes.len(), panes.first());
+        let len = panes.len();
         let capacity = panes.class().map_or(0, |class| (1usize << class) / width);
-        if first > 0 && (place < len / 2 || first + len == capacity) {
+        let at_front = place < len / 2;
+        let has_room = if at_front { panes.first() > 0 } else { panes.first() + len < capacity };
+        if !has_room {
+            // A window that moves on leaves its room at the front. Moving all of a run for every pane would be
+            // quadratic, so it is moved only where that lasts for a while.
+            let is_worth_moving = capacity - len > len / 32;
+            if !is_worth_moving {
+                self.grow(panes, width);
+            }
+            if is_worth_moving || at_front {
+                self.center(panes, width, at_front);
+            }
+        }
+        let first = panes.first();
+        if at_front {
             panes.set_run(first - 1, len + 1);
             let run = self.get_mut(*panes, width);
             run.copy_within(width..(place + 1) * width, 0);
-            return;
+        } else {
+            panes.set_run(first, len + 1);
+            let run = self.get_mut(*panes, width);
+            run.copy_within(place * width..len * width, (place + 1) * width);
         }
-        if first + len == capacity {
-            self.grow(panes, width);
-        }
-        panes.set_run(panes.first(), len + 1);
-        let run = self.get_mut(*panes, width);
-        run.copy_within(place * width..len * width, (place + 1) * width);
+    }
+
+    /// Moves a run to the middle of its block; the odd place goes to the front or to the end.
+    fn center(&mut self, panes: &mut Panes, width: usize, odd_at_front: bool) {
+        let (len, first) = (panes.len(), panes.first());
+        let room = panes.class().map_or(0, |class| (1usize << class) / width) - len;
+        let middle = if odd_at_front { room.div_ceil(2) } else { room / 2 };
+        let lower = first.min(middle);
+        panes.set_run(lower, len + first.max(middle) - lower);
+        let words = self.get_mut(*panes, width);
+        words.copy_within((first - lower) * width..(first - lower + len) * width, (middle - lower) * width);
+        panes.set_run(middle, len);
     }
 
     fn grow(&mut self, panes: &mut Panes, width: usize) {
@@ -236,6 +261,28 @@ mod tests {
                         .collect();
                     prop_assert_eq!(found, model.iter().map(|(t, n)| (*t, *n)).collect::<Vec<_>>());
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_may_move_on_and_grow_at_either_end() {
+        let (mut pool, mut run) = (PanePool::new(), Panes { block: 0, run: 0 });
+        let mut model = BTreeMap::new();
+        // Up through a window of 300, then down, then at both ends in turn.
+        let times = (0..2_000).chain((-2_000..0).rev()).chain((2_000..3_000).flat_map(|time| [time, -1 - time]));
+        for (step, time) in times.enumerate() {
+            let (words, made) = pool.at(&mut run, 2, time);
+            assert!(made);
+            words[0] = step as u64;
+            model.insert(time, step as u64);
+            if step < 2_000 && model.len() > 300 {
+                pool.drop_first(&mut run, 1);
+                model.pop_first();
+            }
+            if step % 97 == 0 || step > 5_990 {
+                let panes = pool.get(run, 2).chunks_exact(2);
+                assert!(panes.map(|pane| (pane[0] as i64, pane[1])).eq(model.clone()), "after step {step}");
             }
         }
     }
