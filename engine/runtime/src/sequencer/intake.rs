@@ -23,9 +23,10 @@ use crate::{
 /// The ingest queue is counted in units of this many bytes, which is also about what an empty batch costs.
 const UNIT_BYTES: usize = 512;
 
-/// Emptied buffers that are kept to be filled again; a larger one is given back to the allocator.
-const SPARE_BUFFERS: usize = 32;
-const SPARE_BUFFER_BYTES: usize = 2 << 20;
+/// Emptied buffers that are kept to be filled again; a larger one is given back to the allocator. A full batch of the
+/// file source must fit: fresh pages for each cost more than reading the file.
+const SPARE_BUFFERS: usize = 8;
+const SPARE_BUFFER_BYTES: usize = 4 << 20;
 
 /// The engine's end of all sources and of the handle's `ingest`.
 pub(crate) struct Intake {
