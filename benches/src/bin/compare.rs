@@ -138,27 +138,31 @@ impl Runs {
         Ok(())
     }
 
-    /// The median of a figure that stands at this place in every report.
+    /// A figure that stands at this place in every report.
+    fn all(&self, pointer: &str) -> Vec<f64> {
+        self.reports.iter().filter_map(|report| report.pointer(pointer)?.as_f64()).collect()
+    }
+
     fn median_of(&self, pointer: &str) -> f64 {
-        let figures: Vec<f64> =
-            self.reports.iter().filter_map(|report| report.pointer(pointer)?.as_f64()).collect();
-        round(median(&figures))
+        round(median(&self.all(pointer)))
     }
 }
 
 fn tell(contender: &Contender, runs: &Runs, first: &Runs) -> Value {
-    let rates = |runs: &Runs| -> Vec<f64> {
-        runs.reports.iter().filter_map(|report| report["events_per_second"].as_f64()).collect()
+    let rates = runs.all("/events_per_second");
+    let to_first = |pointer: &str| -> Vec<f64> {
+        runs.all(pointer).iter().zip(first.all(pointer)).map(|(own, first)| own / first).collect()
     };
-    let to_first: Vec<f64> = rates(runs).iter().zip(rates(first)).map(|(own, first)| own / first).collect();
     json!({
         "name": contender.name,
         "cores": contender.cores,
         "log": contender.log,
-        "events_per_second": spread(&rates(runs)),
+        "events_per_second": spread(&rates),
         "ratio_to_handwritten": spread(&runs.ratios),
         "ratio_to_handwritten_load_only": spread(&runs.load_ratios),
-        "ratio_to_first_contender": spread(&to_first),
+        "ratio_to_first_contender": spread(&to_first("/events_per_second")),
+        "ratio_to_first_contender_load_only": spread(&to_first("/phases/0/events_per_second")),
+        "cpu_seconds": spread(&runs.all("/cpu_seconds")),
         "deltas": runs.median_of("/deltas"),
         "epoch_1000_p50_us": runs.median_of("/phases/1/epoch/p50_us"),
         "epoch_1000_p99_us": runs.median_of("/phases/1/epoch/p99_us"),

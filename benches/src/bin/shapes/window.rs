@@ -1,4 +1,5 @@
-//! One profile with 100,000 events in one window: in order, shuffled, newest first, and their way out.
+//! One profile with 100,000 events in one window: in order, shuffled, newest first; their way out; and a window that
+//! stays full while it moves on.
 
 use serde_json::{Value, json};
 use tidewater::RawEvents;
@@ -13,6 +14,8 @@ use super::events::{Made, START_MS, VIEWS_7D, count, expect, fresh};
 const VIEWS: usize = 100_000;
 /// What the views are spread over, of the seven days of the window.
 const SPAN_MS: i64 = 6 * 86_400_000;
+/// The window.
+const WEEK_MS: i64 = 7 * 86_400_000;
 /// Epochs in which the views leave the window again.
 const WAYS_OUT: i64 = 100;
 
@@ -36,7 +39,20 @@ pub(crate) fn window(divide: usize) -> Result<Value, Failure> {
             "1000_events_an_epoch": measure(made.events(), 1_000)?,
         });
     }
+    report["moving_on"] = move_on(views)?;
     Ok(report)
+}
+
+/// In order, for three windows: from the first full one on, each view that comes sends another one out.
+fn move_on(views: usize) -> Result<Value, Failure> {
+    let mut engine = fresh()?;
+    let mut made = Made::new("w");
+    for place in 0..3 * views as i64 {
+        made.add("Page Viewed", START_MS + WEEK_MS * place / views as i64, "one", None);
+    }
+    let all = engine.epochs(made.events(), 1_000)?;
+    expect("views", engine.profile("anon", "one")?.traits[VIEWS_7D].clone(), count(views))?;
+    Ok(json!({ "us_per_event": round(all.mean() / 1_000.0), "epoch": all.to_json() }))
 }
 
 fn measure(views: &RawEvents, epoch: usize) -> Result<Value, Failure> {
@@ -46,7 +62,7 @@ fn measure(views: &RawEvents, epoch: usize) -> Result<Value, Failure> {
     // Somebody else's events move the time on until the last view has left.
     let mut others = Made::new("o");
     for step in 0..=WAYS_OUT {
-        let time = START_MS + 7 * 86_400_000 + (SPAN_MS + 1) * step / WAYS_OUT;
+        let time = START_MS + WEEK_MS + (SPAN_MS + 1) * step / WAYS_OUT;
         others.add("Product Viewed", time, "other", None);
     }
     let leaving = engine.epochs(others.events(), 1)?;
