@@ -47,15 +47,28 @@ pub fn open_state_with(
     progress: &mut dyn FnMut(ReplayProgress),
 ) -> Result<OfflineState, Error> {
     let reader = StateReader::open(&path)?;
-    let definitions = Stored::decode(&reader.meta().definitions)?.definitions;
-    let pipeline =
-        Pipeline::from_definitions(&definitions).map_err(|errors| Error::config(errors.to_string()))?;
+    let (definitions, pipeline) = pipeline_of(&reader)?;
     let plan = Plan::compile(pipeline.spec().clone(), reader.meta().key)?;
     let lockstep = Lockstep::new(Arc::clone(&plan), workers.max(1))?;
     let mut state = OfflineState { reader, definitions, pipeline, plan, lockstep };
     let total_bytes = opening::log_bytes(path.as_ref());
     state.replay(ReplayProgress { total_bytes, ..ReplayProgress::default() }, progress)?;
     Ok(state)
+}
+
+/// The pipeline that a state directory was run with, without its sources, sinks and settings. Computes nothing.
+///
+/// # Errors
+/// [`Error::Storage`] if the directory can't be read, [`Error::Config`] if its definitions can't be run.
+pub fn stored_pipeline(path: impl AsRef<Path>) -> Result<Pipeline, Error> {
+    pipeline_of(&StateReader::open(path)?).map(|(_, pipeline)| pipeline)
+}
+
+fn pipeline_of(reader: &StateReader) -> Result<(Definitions, Pipeline), Error> {
+    let definitions = Stored::decode(&reader.meta().definitions)?.definitions;
+    let pipeline = Pipeline::from_definitions(&definitions);
+    let pipeline = pipeline.map_err(|errors| Error::config(errors.to_string()))?;
+    Ok((definitions, pipeline))
 }
 
 impl OfflineState {

@@ -58,13 +58,6 @@ impl Failure {
     pub fn not_built(what: impl fmt::Display) -> Self {
         Self::new(Exit::Config, format!("{what} is not built yet"))
     }
-
-    /// The same failure, with what was being done in front.
-    #[must_use]
-    pub fn during(mut self, what: &str) -> Self {
-        self.message = format!("{what}: {}", self.message);
-        self
-    }
 }
 
 impl From<PipelineErrors> for Failure {

@@ -151,7 +151,12 @@ fn a_changed_pipeline_is_refused_until_the_state_is_rebuilt() {
     place.write("tidewater.yaml", &PIPELINE.replace("orders >= 2", "orders >= 1"));
     let expected = ["segment `loyal` where: `orders >= 2` -> `orders >= 1`", "--rebuild"];
     assert_fails(&place.run(&["run"]), 78, &expected);
+    // Sinks get the difference, no more: what was delivered once is not delivered again.
+    let before = place.folded();
     assert_success(&place.run(&["run", "--rebuild"]));
+    let after = place.folded();
+    assert!(after.len() > before.len() && after.is_superset(&before));
+    assert_eq!(after, place.memberships());
     assert_success(&place.run(&["verify"]));
 }
 

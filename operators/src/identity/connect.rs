@@ -118,8 +118,10 @@ impl State {
     }
 
     fn give_up_alias(&mut self, node: u32, link: &AliasLinkRow, text: &[u8], out: &mut Outbox) {
-        if self.alias.give_up(link.owner, link.other.hash, link.place) {
-            self.links_of(node).remove(link.other.hash);
+        // A link that was taken back is not there any more.
+        if self.alias.give_up(link.owner, link.other.hash, link.place)
+            && self.links_of(node).remove(link.other.hash)
+        {
             self.dirty(self.slab.get(node).label(), out);
         }
         self.send_look(node, &link.other, text, link.place, LookKind::AliasForget, out);
@@ -148,11 +150,12 @@ impl State {
         if self.is_local(label) && !self.slab.get(label.record).has(CLUSTER) {
             return;
         }
-        if self.workers == 1 {
-            self.epoch.merges.push(Merge::Dirty(label));
-        } else {
-            out.merges.push(Merge::Dirty(label));
-        }
+        self.tell(Merge::Dirty(label), out);
+    }
+
+    /// Tells all workers, this one too, what they must know at the end of the epoch.
+    pub(crate) fn tell(&mut self, merge: Merge, out: &mut Outbox) {
+        if self.workers == 1 { self.epoch.merges.push(merge) } else { out.merges.push(merge) }
     }
 
     /// Two labels of one link: if they differ, they travel over both homes.
@@ -178,8 +181,7 @@ impl State {
         }
         let b = self.side(meeting.b.record);
         if a.label != b.label {
-            let merge = Merge::Join(a, b);
-            if self.workers == 1 { self.epoch.merges.push(merge) } else { out.merges.push(merge) }
+            self.tell(Merge::Join(a, b), out);
         }
     }
 

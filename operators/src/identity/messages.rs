@@ -68,6 +68,8 @@ pub(crate) enum Merge {
     Join(Side, Side),
     /// A link of this cluster went away, or its first identifier may have changed: solve it again.
     Dirty(Label),
+    /// The only member so far of this cluster, made in this epoch, came earlier than sides may say.
+    Earlier(Label, First),
 }
 
 /// An event, or a part of one, for a cluster whose home is elsewhere.
@@ -106,8 +108,8 @@ pub(crate) struct Vertex {
 pub(crate) struct Relabel {
     pub(crate) node: Label,
     pub(crate) label: Option<Label>,
-    /// The id of the profile it was in.
-    pub(crate) from: u128,
+    /// The id of the profile that it was split from, if that fell apart.
+    pub(crate) from: Option<u128>,
 }
 
 /// Messages that stages leave for other workers.

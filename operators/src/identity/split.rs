@@ -32,9 +32,13 @@ impl State {
         vertices.sort_unstable_by_key(|vertex| vertex.first.hash);
         let from = self.slab.get(cluster).hash();
         self.epoch.joins.retain(|join| join.cluster != cluster);
+        // Touching it first keeps its old values, for the reason of a change.
+        self.touch(cluster);
         self.clear_members(cluster);
         self.clear_values(cluster);
         let mut parts = components(&vertices);
+        // A cluster that holds together all the same was not split.
+        let from = Some(from).filter(|_| parts.len() > 1);
         // The largest part keeps the record; which one it is shows nowhere outside.
         parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
         if parts.first().is_none_or(|part| part.len() < 2) {
@@ -65,7 +69,7 @@ impl State {
     }
 
     /// Makes a record an empty cluster that is put together and published at the end of the epoch.
-    fn renew(&mut self, record: u32, size: u32, first: &First, from: u128) {
+    fn renew(&mut self, record: u32, size: u32, first: &First, from: Option<u128>) {
         let plan = std::sync::Arc::clone(&self.plan);
         let words = self.slab.get_mut(record);
         if !words.has(CLUSTER) {

@@ -75,8 +75,8 @@ pub(crate) struct EpochWork {
     pub(crate) dissolved: Vec<u32>,
     /// Clusters whose members' assignments and memberships are published anew, under a possibly other id.
     pub(crate) republished: Vec<u32>,
-    /// Records that a split made or moved, with the id they had before.
-    pub(crate) split_from: FxHashMap<u32, u128>,
+    /// Records that were solved again, with the id they were split from if their cluster fell apart.
+    pub(crate) split_from: FxHashMap<u32, Option<u128>>,
     /// What leaves the worker.
     pub(crate) changes: Changes,
     /// Assignments that changed: (identifier, profile, +1 or -1).
@@ -177,7 +177,16 @@ impl State {
         let record = self.slab.get_mut(node);
         let first = First { place, ..record.first_mention() };
         record.set_first(&first);
-        self.dirty(self.slab.get(node).label(), out);
+        let label = record.label();
+        let is_alone_in =
+            |cluster: &[u64]| cluster.has(CLUSTER) && cluster.has(FRESH) && cluster.low(2) == node;
+        if self.is_local(label) && label.record != node && is_alone_in(self.slab.get(label.record)) {
+            // Solving it again would do, too, but what is said of a change would depend on the number of workers.
+            self.slab.get_mut(label.record).set_first(&first);
+            self.tell(Merge::Earlier(label, first), out);
+        } else {
+            self.dirty(label, out);
+        }
     }
 
     #[inline(never)]

@@ -66,6 +66,13 @@ impl State {
     }
 
     fn group(&self, merges: &[Merge]) -> Vec<Group> {
+        let mut earlier: FxHashMap<Label, First> = FxHashMap::default();
+        for merge in merges {
+            // They come sorted, so the earliest stays.
+            if let Merge::Earlier(label, first) = merge {
+                earlier.entry(*label).or_insert(*first);
+            }
+        }
         let mut sides: Vec<Side> = Vec::new();
         let mut number: FxHashMap<Label, usize> = FxHashMap::default();
         let mut parent: Vec<usize> = Vec::new();
@@ -73,7 +80,8 @@ impl State {
             let Merge::Join(a, b) = merge else { continue };
             let [a, b] = [a, b].map(|side| {
                 *number.entry(side.label).or_insert_with(|| {
-                    sides.push(*side);
+                    let first = earlier.get(&side.label).filter(|first| first.place < side.first.place);
+                    sides.push(Side { first: first.copied().unwrap_or(side.first), ..*side });
                     parent.push(parent.len());
                     parent.len() - 1
                 })
@@ -261,5 +269,6 @@ fn sort_key(merge: &Merge) -> (Label, Label, u64, u64) {
     match merge {
         Merge::Join(a, b) => (a.label.min(b.label), a.label.max(b.label), a.first.place, b.first.place),
         Merge::Dirty(label) => (*label, *label, 0, 0),
+        Merge::Earlier(label, first) => (*label, *label, first.place, 0),
     }
 }

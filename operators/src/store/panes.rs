@@ -270,7 +270,8 @@ mod tests {
         let (mut pool, mut run) = (PanePool::new(), Panes { block: 0, run: 0 });
         let mut model = BTreeMap::new();
         // Up through a window of 300, then down, then at both ends in turn.
-        let times = (0..2_000).chain((-2_000..0).rev()).chain((2_000..3_000).flat_map(|time| [time, -1 - time]));
+        let times =
+            (0..2_000).chain((-2_000..0).rev()).chain((2_000..3_000).flat_map(|time| [time, -1 - time]));
         for (step, time) in times.enumerate() {
             let (words, made) = pool.at(&mut run, 2, time);
             assert!(made);

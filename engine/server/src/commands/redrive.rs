@@ -43,10 +43,7 @@ pub fn redrive(args: RedriveArgs, bars: &Bars) -> Result<Exit, Failure> {
     };
     // Without a lock first: a directory that is none must not be made.
     let reader = StateReader::open(&args.state)?;
-    let definitions = serde_json::from_slice(&reader.meta().definitions).map_err(|error| {
-        Failure::new(Exit::Config, format!("the stored definitions can't be read: {error}"))
-    })?;
-    let pipeline = Pipeline::from_definitions(&definitions)?;
+    let pipeline = tidewater::offline::stored_pipeline(&args.state)?;
     let missing = missing_ids(&reader, &args.id)?;
     let done = super::tokio_runtime()?.block_on(feed(&pipeline, &args, filter, bars))?;
     restore_definitions(&args, &reader)?;

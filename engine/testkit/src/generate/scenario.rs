@@ -89,14 +89,14 @@ pub fn scenario(epochs: usize, events: usize, seed: u64) -> Scenario {
 fn epoch(events: usize) -> impl Strategy<Value = EpochDraft> {
     let waits = prop_oneof![
         8 => select(vec![0, 500, 1, 499, 501, 1_000, 5_000]).prop_map(Wait::For),
-        8 => (0..4usize, -1..=1i64).prop_map(|(number, off)| Wait::Edge { number, off }),
+        12 => (0..3usize, -1..=1i64).prop_map(|(number, off)| Wait::Edge { number, off }),
         1 => select(vec![60_000, 3_600_000, 86_400_000]).prop_map(Wait::For),
     ];
     let arrivals = prop_oneof![
         12 => event::drafts().prop_map(Arrival::New),
         1 => (0..8usize, 0..3usize).prop_map(|(back, how)| Arrival::Again { back, how }),
     ];
-    let counts = prop_oneof![2 => Just(0), 3 => 0..=events / 2, 1 => 0..=events];
+    let counts = prop_oneof![3 => Just(0), 4 => 0..=events / 2, 1 => 0..=events];
     let unlinks = prop::option::weighted(0.2, (0..32usize, 0..8usize, 0..8usize));
     (waits, counts.prop_flat_map(move |count| vec(arrivals.clone(), count)), unlinks)
         .prop_map(|(wait, events, unlink)| EpochDraft { wait, events, unlink })

@@ -97,7 +97,10 @@ fn draw_title(screen: &mut Screen<'_>, area: Rect, frame: &Frame, control: &Cont
     let clock = frame.now.map(|now| now.to_string().chars().take(16).collect::<String>().replace('T', " "));
     let right = Line::from(format!("shop time {} ", clock.unwrap_or_else(|| "-".to_owned()))).right_aligned();
     screen.render_widget(left, area);
-    screen.render_widget(right, area);
+    // Both fit from the usual width on.
+    if area.width >= 76 {
+        screen.render_widget(right, area);
+    }
 }
 
 fn draw_throughput(screen: &mut Screen<'_>, area: Rect, frame: &Frame) {
