@@ -23,7 +23,7 @@ use tidewater_benches::{
 use tidewater_connectors::file::{FileSink, FileSinkConfig, FileSource, FileSourceConfig};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Runs CDP-1 through the engine and prints its figures as JSON.
 #[derive(Parser)]

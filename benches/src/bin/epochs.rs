@@ -13,7 +13,7 @@ use tidewater_benches::{
 };
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Epochs of so many events, after this share of all events (in thousandths).
 const PHASES: [(usize, usize); 4] = [(10_000, 900), (1_000, 90), (10, 9), (1, 1)];

@@ -19,7 +19,7 @@ use tidewater_connectors::file::{FileSink, FileSinkConfig};
 use tokio::sync::watch;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Events sent at a time: one epoch.
 const BATCH: usize = 10_000;

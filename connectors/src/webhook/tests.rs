@@ -40,7 +40,7 @@ async fn opened(config: WebhookConfig) -> WebhookSink {
 
 /// An epoch of `count` deltas.
 fn epoch(epoch: u64, count: u64) -> Arc<DeltaBatch> {
-    let names = DeltaNames { segments: vec!["loyal".into()], identifiers: vec!["user_id".into()] };
+    let names = DeltaNames::new(vec!["loyal".into()], vec!["user_id".into()]);
     let mut builder = DeltaBatchBuilder::new(epoch, Timestamp(1_767_608_100_000), Arc::new(names));
     for number in 0..count {
         builder.delta(0, ProfileId(u128::from(number)), Change::Entered);

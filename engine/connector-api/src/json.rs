@@ -28,7 +28,7 @@ pub fn write_delta(out: &mut Vec<u8>, epoch: u64, now: Timestamp, delta: &Delta<
 }
 
 fn write_identifiers(out: &mut Vec<u8>, delta: &Delta<'_>) {
-    let names = &delta.names().identifiers;
+    let names = delta.names().identifiers();
     let mut open = None;
     for (identifier, value) in delta.identifiers() {
         if open == Some(identifier) {
@@ -53,7 +53,7 @@ fn write_more(out: &mut Vec<u8>, delta: &Delta<'_>) {
     for (identifier, count) in delta.more() {
         out.extend_from_slice(if first { b",\"more\":{" } else { b"," });
         first = false;
-        write_string(out, &delta.names().identifiers[identifier]);
+        write_string(out, &delta.names().identifiers()[identifier]);
         out.push(b':');
         write_u64(out, u64::from(count));
     }

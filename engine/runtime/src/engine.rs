@@ -382,7 +382,7 @@ impl std::fmt::Debug for Engine {
 impl Shared {
     /// Index of the segment of this name.
     pub(crate) fn segment(&self, name: &str) -> Result<usize, Error> {
-        let names = &self.names.segments;
+        let names = self.names.segments();
         let found = names.iter().position(|known| known == name);
         found.ok_or_else(|| Error::unknown("segment", name, names.iter().map(String::as_str)))
     }

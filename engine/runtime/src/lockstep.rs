@@ -140,7 +140,7 @@ impl Lockstep {
     /// All members, by (segment's index, profile).
     pub(crate) fn memberships(&mut self) -> Result<Vec<Membership>, Error> {
         let mut memberships = Vec::new();
-        for segment in 0..self.names.segments.len() {
+        for segment in 0..self.names.segments().len() {
             let parts = self.workers.ask_all(move |state| state.members(segment))?;
             memberships.extend(parts.into_iter().flatten().map(|profile| Membership {
                 segment,

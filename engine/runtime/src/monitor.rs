@@ -71,7 +71,7 @@ async fn sample(shared: &Arc<Shared>) {
     metrics.ingest_queue_bytes.set(shared.intake.queued_bytes() as f64);
     metrics.epoch_lag.set(shared.progress.epochs().lag() as f64);
     if let Some(stats) = stats {
-        metrics.state(&stats, &shared.names.segments);
+        metrics.state(&stats, shared.names.segments());
     }
 }
 

@@ -148,7 +148,7 @@ impl OfflineState {
     /// # Errors
     /// [`Error::Unknown`] if there is no such identifier; [`Error::Failed`] if a worker panics.
     pub fn profile(&mut self, identifier: &str, value: &str) -> Result<Option<Profile>, Error> {
-        let names = &self.lockstep.names().identifiers;
+        let names = self.lockstep.names().identifiers();
         let Some(index) = names.iter().position(|name| name == identifier) else {
             return Err(Error::unknown("identifier", identifier, names.iter().map(String::as_str)));
         };

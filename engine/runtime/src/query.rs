@@ -32,7 +32,7 @@ pub struct ProfileQuery {
 
 impl ProfileQuery {
     pub(crate) fn new(shared: Arc<Shared>, identifier: &str, value: &str) -> Self {
-        let names = &shared.names.identifiers;
+        let names = shared.names.identifiers();
         let hash = match names.iter().position(|name| name == identifier) {
             Some(index) => Ok(shared.plan.hash_as_received(index, value)),
             None => Err(Error::unknown("identifier", identifier, names.iter().map(String::as_str))),

@@ -116,12 +116,12 @@ fn view_at(
     let names = Arc::clone(lockstep.names());
     let mut view = View::default();
     for member in lockstep.memberships()? {
-        view.members.insert((names.segments[member.segment].clone(), member.profile), ());
+        view.members.insert((names.segments()[member.segment].clone(), member.profile), ());
         view.identifiers.insert(member.profile, Vec::new());
     }
     for profile in lockstep.profiles()? {
         if let Some(identifiers) = view.identifiers.get_mut(&profile.id) {
-            for (name, values) in names.identifiers.iter().zip(profile.identifiers) {
+            for (name, values) in names.identifiers().iter().zip(profile.identifiers) {
                 identifiers.extend(values.into_iter().map(|value| (name.clone(), value)));
             }
         }

@@ -156,7 +156,7 @@ impl TestEngine {
     }
 
     fn hash(&self, (identifier, value): (&str, &str)) -> Result<u128, Error> {
-        let names = &self.lockstep.names().identifiers;
+        let names = self.lockstep.names().identifiers();
         let Some(index) = names.iter().position(|name| name == identifier) else {
             return Err(Error::unknown("identifier", identifier, names.iter().map(String::as_str)));
         };

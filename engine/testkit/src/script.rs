@@ -219,7 +219,7 @@ fn same<T: PartialEq + fmt::Debug>(expected: &T, found: &T) -> Result<(), String
 fn deltas(batch: &DeltaBatch) -> Vec<String> {
     let line = |delta: tidewater_model::Delta<'_>| {
         let sign = if delta.change() == tidewater_model::Change::Entered { "+" } else { "-" };
-        let names = &delta.names().identifiers;
+        let names = delta.names().identifiers();
         let ids = delta.identifiers().map(|(index, value)| format!(" {}={value}", names[index]));
         format!("{sign} {}{}", delta.segment(), ids.collect::<String>())
     };

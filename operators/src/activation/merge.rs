@@ -22,44 +22,79 @@ pub fn merge(
     parts: &[Changes],
 ) -> DeltaBatch {
     let mut builder = DeltaBatchBuilder::new(epoch, now, Arc::clone(names));
-    let mut rows: Vec<(usize, &ChangeRow)> = Vec::new();
-    for (part, changes) in parts.iter().enumerate() {
-        rows.extend(changes.rows.iter().map(|row| (part, row)));
-    }
-    // Exits before entries, so that the last row of a run is the entry if there is one.
-    rows.sort_unstable_by_key(|(part, row)| (row.profile, row.segment, row.entered, *part, row.detail));
     let alive: FxHashMap<u128, (usize, u32)> = parts
         .iter()
         .enumerate()
         .flat_map(|(part, changes)| changes.alive.iter().map(move |(id, detail)| (*id, (part, *detail))))
         .collect();
-    let mut listed: Option<(usize, (u32, u32))> = None;
-    for run in rows.chunk_by(|a, b| (a.1.profile, a.1.segment) == (b.1.profile, b.1.segment)) {
-        let net: i32 = run.iter().map(|(_, row)| if row.entered { 1 } else { -1 }).sum();
-        let place = match net {
-            0 => continue,
-            1.. => run.len() - 1,
-            _ => 0,
-        };
-        let (part, row) = run[place];
-        let detail = &parts[part].details[row.detail as usize];
-        let change = if net > 0 { Change::Entered } else { Change::Exited };
-        builder.delta(row.segment as usize, ProfileId(row.profile), change);
-        let reason = &parts[part].text[detail.reason.0 as usize..detail.reason.1 as usize];
-        write_reason(&mut builder, reason, detail.cause, row.profile);
-        // A profile that left and came back without this membership still has identifiers of its own.
-        let (part, members) = match alive.get(&row.profile).filter(|_| !row.entered) {
-            Some((part, detail)) => (*part, parts[*part].details[*detail as usize].members),
-            None => (part, detail.members),
-        };
-        if listed == Some((part, members)) {
-            builder.same_identifiers();
-        } else {
-            list_identifiers(&mut builder, texts, &parts[part], members);
-            listed = Some((part, members));
+    // A profile changes in many segments at once, so whole runs of rows are sorted, not rows.
+    let mut runs: Vec<(usize, &[ChangeRow])> = Vec::new();
+    for (part, changes) in parts.iter().enumerate() {
+        let of_profiles = changes.rows.chunk_by(|a, b| a.profile == b.profile);
+        runs.extend(of_profiles.map(|run| (part, run)));
+    }
+    runs.sort_unstable_by_key(|(part, run)| (run[0].profile, *part, run[0].detail));
+    let mut last = Last::default();
+    for runs in runs.chunk_by(|a, b| a.1[0].profile == b.1[0].profile) {
+        let mut rows: Vec<(usize, &ChangeRow)> =
+            runs.iter().flat_map(|(part, run)| run.iter().map(move |row| (*part, row))).collect();
+        // Exits before entries, so that the last row of a segment is the entry if there is one.
+        let key = |(part, row): &(usize, &ChangeRow)| (row.segment, row.entered, *part, row.detail);
+        if !rows.is_sorted_by_key(key) {
+            rows.sort_unstable_by_key(key);
+        }
+        for run in rows.chunk_by(|a, b| a.1.segment == b.1.segment) {
+            let net: i32 = run.iter().map(|(_, row)| if row.entered { 1 } else { -1 }).sum();
+            let (part, row) = match net {
+                0 => continue,
+                1.. => run[run.len() - 1],
+                _ => run[0],
+            };
+            add(&mut builder, texts, parts, &alive, (part, row), &mut last);
         }
     }
     builder.finish()
+}
+
+/// What the delta added last has: the next one often has the same.
+#[derive(Default)]
+struct Last {
+    /// Worker and detail.
+    reason: Option<(usize, u32)>,
+    /// Worker and part of its `members`.
+    members: Option<(usize, (u32, u32))>,
+}
+
+/// Adds the delta of one row.
+fn add(
+    builder: &mut DeltaBatchBuilder,
+    texts: &Texts,
+    parts: &[Changes],
+    alive: &FxHashMap<u128, (usize, u32)>,
+    (part, row): (usize, &ChangeRow),
+    last: &mut Last,
+) {
+    let detail = &parts[part].details[row.detail as usize];
+    let change = if row.entered { Change::Entered } else { Change::Exited };
+    builder.delta(row.segment as usize, ProfileId(row.profile), change);
+    if last.reason == Some((part, row.detail)) {
+        builder.same_reason();
+    } else {
+        let reason = &parts[part].text[detail.reason.0 as usize..detail.reason.1 as usize];
+        write_reason(builder, reason, detail.cause, row.profile);
+        last.reason = Some((part, row.detail));
+    }
+    // A profile that left and came back without this membership still has identifiers of its own.
+    let (part, members) = match alive.get(&row.profile).filter(|_| !row.entered) {
+        Some((part, detail)) => (*part, parts[*part].details[*detail as usize].members),
+        None => (part, detail.members),
+    };
+    if last.members == Some((part, members)) {
+        builder.same_identifiers();
+    } else {
+        list_identifiers(builder, texts, &parts[part], members);
+        last.members = Some((part, members));
+    }
 }
 
 fn write_reason(builder: &mut DeltaBatchBuilder, reason: &str, cause: Cause, own: u128) {

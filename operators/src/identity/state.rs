@@ -77,6 +77,8 @@ pub(crate) struct EpochWork {
     pub(crate) republished: Vec<u32>,
     /// Records that were solved again, with the id they were split from if their cluster fell apart.
     pub(crate) split_from: FxHashMap<u32, Option<u128>>,
+    /// Details of the profile being published, by which reasons are alike ([`NONE`]: not written yet).
+    pub(crate) reasons: Vec<u32>,
     /// What leaves the worker.
     pub(crate) changes: Changes,
     /// Assignments that changed: (identifier, profile, +1 or -1).

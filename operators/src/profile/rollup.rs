@@ -6,7 +6,7 @@ use std::{cmp::Reverse, sync::Arc};
 use tidewater_model::{Profile, ProfileId};
 
 use crate::{
-    activation::{Cause, Changes, bits_of},
+    activation::{Cause, ChangeRow, Changes, bits_of},
     identity::{
         State,
         fold::Part,
@@ -190,10 +190,11 @@ impl State {
         };
         let next = self.evaluator.evaluate(&call, &subject, &mut bits, scratch);
         let mut changes = std::mem::take(&mut self.epoch.changes);
+        let mut reasons = std::mem::take(&mut self.epoch.reasons);
         let republished = !lone && words.has(REPUBLISHED);
         let by_time = by_time && !republished;
-        self.publish(plan, record, &bits, old_values, by_time, &mut changes);
-        self.epoch.changes = changes;
+        self.publish(plan, record, &bits, old_values, by_time, (&mut changes, &mut reasons));
+        (self.epoch.changes, self.epoch.reasons) = (changes, reasons);
         let words = self.slab.get_mut(record);
         let before = &mut words[layout.segments..layout.values];
         for (segment, entered) in changed_bits(before, &bits) {
@@ -224,7 +225,7 @@ impl State {
         bits: &[u64],
         old: Option<&[u64]>,
         by_time: bool,
-        changes: &mut Changes,
+        (changes, reasons): (&mut Changes, &mut Vec<u32>),
     ) {
         let layout = &plan.layout;
         let words = self.slab.get(record);
@@ -248,13 +249,15 @@ impl State {
         let subject = ProfileView { state: self, record };
         let new = &words[layout.values..layout.values + layout.value_words];
         let cause = Why { old, new, identifiers_changed: words.has(CLUSTER), by_time };
-        for (segment, new_bit) in changed_bits(before, bits) {
-            let detail = changes.detail_like(like, |text| {
-                self.evaluator.reason(segment, &cause, &subject, text);
-            });
-            let row =
-                crate::activation::ChangeRow { profile, segment: segment as u32, entered: new_bit, detail };
-            changes.rows.push(row);
+        reasons.clear();
+        reasons.resize(self.evaluator.reasons(), NONE);
+        for (segment, entered) in changed_bits(before, bits) {
+            let detail = &mut reasons[self.evaluator.reasons_alike(segment)];
+            if *detail == NONE {
+                let write = |text: &mut String| self.evaluator.reason(segment, &cause, &subject, text);
+                *detail = changes.detail_like(like, write);
+            }
+            changes.rows.push(ChangeRow { profile, segment: segment as u32, entered, detail: *detail });
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use rustc_hash::FxHashMap;
 use tidewater_model::{PipelineSpec, Value};
 
 use crate::{
@@ -35,8 +36,10 @@ pub(crate) struct Cause<'a> {
 /// What each segment reads, itself or through the segments it refers to.
 #[derive(Debug)]
 pub(super) struct Readings {
-    /// Per segment, in the order of the predicates.
-    of_segment: Vec<Vec<Reading>>,
+    /// Per segment, in the order of the predicates: its list.
+    list_of: Vec<u32>,
+    /// The different lists. A thousand segments mostly read the same few traits.
+    lists: Vec<Vec<Reading>>,
     trait_names: Vec<String>,
     identifier_names: Vec<String>,
     /// Per identifier: the value word that counts its values.
@@ -44,7 +47,7 @@ pub(super) struct Readings {
 }
 
 /// Something that a segment reads.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Reading {
     Trait(u16),
     Identifier(u16),
@@ -83,8 +86,17 @@ impl Readings {
             });
             of_segment[*segment as usize] = own;
         }
+        let mut lists: Vec<Vec<Reading>> = Vec::new();
+        let mut known: FxHashMap<Vec<Reading>, u32> = FxHashMap::default();
+        let mut list = |own: Vec<Reading>| {
+            *known.entry(own).or_insert_with_key(|own| {
+                lists.push(own.clone());
+                lists.len() as u32 - 1
+            })
+        };
         Self {
-            of_segment,
+            list_of: of_segment.into_iter().map(&mut list).collect(),
+            lists,
             trait_names: spec.traits.iter().map(|definition| definition.name.clone()).collect(),
             identifier_names: spec.identifiers.iter().map(|identifier| identifier.name.clone()).collect(),
             counters: layout.identifier_counters.clone(),
@@ -93,11 +105,22 @@ impl Readings {
 }
 
 impl Evaluator {
+    /// A number that segments share whose changes, of one profile in one epoch, have the same reason; less than
+    /// [`reasons`](Self::reasons).
+    pub(crate) fn reasons_alike(&self, segment: usize) -> usize {
+        self.readings.list_of[segment] as usize
+    }
+
+    /// How many different reasons one profile's changes in one epoch can have.
+    pub(crate) fn reasons(&self) -> usize {
+        self.readings.lists.len()
+    }
+
     /// Appends why the answer of `segment` changed, such as `orders 2 -> 3, email added` or `now (time)`.
     pub(crate) fn reason(&self, segment: usize, cause: &Cause<'_>, subject: &impl Subject, out: &mut String) {
         let old = cause.old.unwrap_or(&self.empty);
         let mut named = 0;
-        for reading in &self.readings.of_segment[segment] {
+        for reading in &self.readings.lists[self.reasons_alike(segment)] {
             let before = out.len();
             if named > 0 {
                 out.push_str(", ");

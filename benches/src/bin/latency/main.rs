@@ -26,7 +26,7 @@ use tidewater_connectors::{
 use self::receiver::Receiver;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// The key that the sender uses.
 const WRITE_KEY: &str = "bench";

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use tidewater_benches::Failure;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Measures awkward shapes of input and prints figures as JSON.
 #[derive(Parser)]

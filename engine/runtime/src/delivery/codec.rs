@@ -42,7 +42,7 @@ pub(crate) fn decode(bytes: &[u8], names: &Arc<DeltaNames>) -> Option<DeltaBatch
     let (epoch, now) = (input.number()?, Timestamp(input.number()? as i64));
     let mut batch = DeltaBatchBuilder::new(epoch, now, Arc::clone(names));
     for _ in 0..input.number()? {
-        let segment = usize::try_from(input.number()?).ok().filter(|s| *s < names.segments.len())?;
+        let segment = usize::try_from(input.number()?).ok().filter(|s| *s < names.segments().len())?;
         let profile = ProfileId(u128::from_le_bytes(input.take()?));
         let change = if input.take::<1>()? == [1] { Change::Entered } else { Change::Exited };
         batch.delta(segment, profile, change);
@@ -90,7 +90,7 @@ mod tests {
 
     fn names() -> Arc<DeltaNames> {
         let list = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-        Arc::new(DeltaNames { segments: list(&["b", "a", "c"]), identifiers: list(&["user_id", "email"]) })
+        Arc::new(DeltaNames::new(list(&["b", "a", "c"]), list(&["user_id", "email"])))
     }
 
     proptest! {

@@ -43,21 +43,21 @@ struct Row {
 impl Correction {
     /// From what a sink has, `before`, to `after`, the view at the end of the epoch before `at`.
     pub(crate) fn new(at: u64, names: &DeltaNames, before: &View, after: &View) -> Self {
-        let mut names = names.clone();
+        let (mut segments, mut known) = (names.segments().to_vec(), names.identifiers().to_vec());
         let mut rows = BTreeMap::new();
         let gone = before.members.keys().filter(|member| !after.members.contains_key(member));
         let new = after.members.keys().filter(|member| !before.members.contains_key(member));
         let all = gone.map(|m| (m, Change::Exited, before)).chain(new.map(|m| (m, Change::Entered, after)));
         for ((segment, profile), change, view) in all {
-            let segment = index_of(&mut names.segments, segment) as u32;
+            let segment = index_of(&mut segments, segment) as u32;
             let mut identifiers: Vec<(usize, String)> = Vec::new();
             let mut more: Vec<(usize, u32)> = Vec::new();
             for (name, value) in view.identifiers.get(profile).into_iter().flatten() {
-                let index = index_of(&mut names.identifiers, name);
-                if identifiers.iter().filter(|(known, _)| *known == index).count() < MAX_LISTED_VALUES {
+                let index = index_of(&mut known, name);
+                if identifiers.iter().filter(|(own, _)| *own == index).count() < MAX_LISTED_VALUES {
                     identifiers.push((index, value.clone()));
                 } else {
-                    match more.iter_mut().find(|(known, _)| *known == index) {
+                    match more.iter_mut().find(|(own, _)| *own == index) {
                         Some((_, count)) => *count += 1,
                         None => more.push((index, 1)),
                     }
@@ -65,7 +65,7 @@ impl Correction {
             }
             rows.insert((segment, *profile), Row { change, reason: REASON.to_owned(), identifiers, more });
         }
-        Self { at, names: Arc::new(names), rows }
+        Self { at, names: Arc::new(DeltaNames::new(segments, known)), rows }
     }
 
     pub(crate) fn at(&self) -> u64 {
@@ -131,10 +131,7 @@ mod tests {
 
     #[test]
     fn it_is_the_net_difference_by_names() {
-        let names = DeltaNames {
-            segments: vec!["kept".into(), "new".into()],
-            identifiers: vec!["email".into(), "user_id".into()],
-        };
+        let names = DeltaNames::new(vec!["kept".into(), "new".into()], vec!["email".into(), "user_id".into()]);
         let before = view(&[("kept", 1), ("kept", 2), ("removed", 1), ("kept", 5)]);
         let after = view(&[("kept", 1), ("kept", 3), ("new", 1), ("kept", 4)]);
         let correction = Correction::new(9, &names, &before, &after);

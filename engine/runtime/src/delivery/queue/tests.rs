@@ -6,7 +6,7 @@ use tidewater_storage::{NewState, OutboxOptions, StateDir};
 use super::{super::correction::View, *};
 
 fn names() -> Arc<DeltaNames> {
-    Arc::new(DeltaNames { segments: vec!["loyal".into()], identifiers: vec!["user_id".into()] })
+    Arc::new(DeltaNames::new(vec!["loyal".into()], vec!["user_id".into()]))
 }
 
 /// A batch with this many deltas.

@@ -133,7 +133,7 @@ impl Inside {
 
 fn shown(batch: &DeltaBatch, delta: &Delta<'_>) -> ShownDelta {
     // An address says more than a number, and anything says more than a device.
-    let names = &batch.names().identifiers;
+    let names = batch.names().identifiers();
     let rank = |identifier: usize| ["email", "user_id"].iter().position(|name| *name == names[identifier]);
     let best = delta.identifiers().min_by_key(|(identifier, _)| rank(*identifier).unwrap_or(usize::MAX));
     let who = match best {
