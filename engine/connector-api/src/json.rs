@@ -8,23 +8,42 @@ use tidewater_model::{Delta, Timestamp};
 /// `"reason":"orders 2 -> 3","identifiers":{"user_id":["u42"]},"more":{"email":7}}`; `more` only where values are
 /// left out.
 pub fn write_delta(out: &mut Vec<u8>, epoch: u64, now: Timestamp, delta: &Delta<'_>) {
-    out.extend_from_slice(b"{\"epoch\":");
-    write_u64(out, epoch);
-    out.extend_from_slice(b",\"now\":\"");
-    write_time(out, now);
-    out.extend_from_slice(b"\",\"segment\":");
-    write_string(out, delta.segment());
-    out.extend_from_slice(b",\"profile\":\"");
-    out.extend_from_slice(&delta.profile().encode());
-    out.extend_from_slice(b"\",\"change\":\"");
-    out.extend_from_slice(delta.change().name().as_bytes());
-    out.extend_from_slice(b"\",\"reason\":");
-    write_string(out, delta.reason());
-    out.extend_from_slice(b",\"identifiers\":{");
-    write_identifiers(out, delta);
-    out.push(b'}');
-    write_more(out, delta);
-    out.push(b'}');
+    DeltaWriter::new(epoch, now).write(out, delta);
+}
+
+/// Writes the deltas of one batch as [`write_delta`] does; what they have in common is worked out once.
+#[derive(Clone, Debug)]
+pub struct DeltaWriter {
+    head: Vec<u8>,
+}
+
+impl DeltaWriter {
+    /// A writer for the deltas of an epoch.
+    pub fn new(epoch: u64, now: Timestamp) -> Self {
+        let mut head = b"{\"epoch\":".to_vec();
+        write_u64(&mut head, epoch);
+        head.extend_from_slice(b",\"now\":\"");
+        write_time(&mut head, now);
+        head.extend_from_slice(b"\",\"segment\":");
+        Self { head }
+    }
+
+    /// Appends one of them, without a newline.
+    pub fn write(&self, out: &mut Vec<u8>, delta: &Delta<'_>) {
+        out.extend_from_slice(&self.head);
+        write_string(out, delta.segment());
+        out.extend_from_slice(b",\"profile\":\"");
+        out.extend_from_slice(&delta.profile().encode());
+        out.extend_from_slice(b"\",\"change\":\"");
+        out.extend_from_slice(delta.change().name().as_bytes());
+        out.extend_from_slice(b"\",\"reason\":");
+        write_string(out, delta.reason());
+        out.extend_from_slice(b",\"identifiers\":{");
+        write_identifiers(out, delta);
+        out.push(b'}');
+        write_more(out, delta);
+        out.push(b'}');
+    }
 }
 
 fn write_identifiers(out: &mut Vec<u8>, delta: &Delta<'_>) {
