@@ -272,9 +272,8 @@ impl DeltaBatchBuilder {
             rows.sort_unstable_by_key(by_profile);
         }
         // Segment and present place in one number: sorting those is stable and moves no rows.
-        let key = |(place, row): (usize, &Row)| {
-            u64::from(names.order[row.segment as usize]) << 32 | place as u64
-        };
+        let key =
+            |(place, row): (usize, &Row)| u64::from(names.order[row.segment as usize]) << 32 | place as u64;
         let mut keys: Vec<u64> = rows.iter().enumerate().map(key).collect();
         keys.sort_unstable();
         *rows = keys.into_iter().map(|key| rows[key as u32 as usize]).collect();

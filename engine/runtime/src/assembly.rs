@@ -336,5 +336,8 @@ fn worker_parts(
 /// The names that the indices of a plan's deltas stand for.
 pub(crate) fn delta_names(plan: &Plan) -> Arc<DeltaNames> {
     let spec = plan.spec();
-    Arc::new(DeltaNames::new(spec.segments.iter().map(|segment| segment.name.clone()).collect(), spec.identifiers.iter().map(|identifier| identifier.name.clone()).collect()))
+    Arc::new(DeltaNames::new(
+        spec.segments.iter().map(|segment| segment.name.clone()).collect(),
+        spec.identifiers.iter().map(|identifier| identifier.name.clone()).collect(),
+    ))
 }

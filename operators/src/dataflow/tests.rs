@@ -244,7 +244,10 @@ fn expected(spec: &PipelineSpec, steps: &[Step]) -> Vec<Outcome> {
 fn check(steps: &[Step], workers: usize) -> Result<(), TestCaseError> {
     let spec = spec();
     let plan = Plan::compile(spec.clone(), HashKey::FIXED).unwrap();
-    let names = Arc::new(DeltaNames::new(spec.segments.iter().map(|s| s.name.clone()).collect(), spec.identifiers.iter().map(|i| i.name.clone()).collect()));
+    let names = Arc::new(DeltaNames::new(
+        spec.segments.iter().map(|s| s.name.clone()).collect(),
+        spec.identifiers.iter().map(|i| i.name.clone()).collect(),
+    ));
     let (epochs, texts) = run(&plan, steps, workers);
     let mut folded: BTreeSet<(usize, ProfileId)> = BTreeSet::new();
     let mut now = START;

@@ -87,7 +87,10 @@ pub async fn check<S: Sink>(
 
 /// The deltas of one sample epoch, with strings that need escaping; every fourth epoch has none.
 pub fn sample(epoch: u64) -> DeltaBatch {
-    let names = Arc::new(DeltaNames::new(vec!["loyal".into(), "big_spender".into()], vec!["user_id".into(), "email".into()]));
+    let names = Arc::new(DeltaNames::new(
+        vec!["loyal".into(), "big_spender".into()],
+        vec!["user_id".into(), "email".into()],
+    ));
     let mut builder = DeltaBatchBuilder::new(epoch, Timestamp(1_767_608_100_000 + epoch as i64), names);
     let count = if epoch.is_multiple_of(4) { 0 } else { epoch % 4 + 1 };
     for number in 0..count {

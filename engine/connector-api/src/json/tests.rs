@@ -20,7 +20,10 @@ fn lines(batch: &tidewater_model::DeltaBatch) -> Vec<String> {
 
 #[test]
 fn as_the_contract_shows_it() {
-    let names = Arc::new(DeltaNames::new(vec!["loyal".into(), "lapsed".into()], vec!["user_id".into(), "email".into(), "anonymous_id".into()]));
+    let names = Arc::new(DeltaNames::new(
+        vec!["loyal".into(), "lapsed".into()],
+        vec!["user_id".into(), "email".into(), "anonymous_id".into()],
+    ));
     let mut builder = DeltaBatchBuilder::new(41, Timestamp(1_767_608_100_000), names);
     builder.delta(0, ProfileId(7), Change::Entered);
     builder.reason("orders 2 -> 3");

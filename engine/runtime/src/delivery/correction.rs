@@ -131,7 +131,8 @@ mod tests {
 
     #[test]
     fn it_is_the_net_difference_by_names() {
-        let names = DeltaNames::new(vec!["kept".into(), "new".into()], vec!["email".into(), "user_id".into()]);
+        let names =
+            DeltaNames::new(vec!["kept".into(), "new".into()], vec!["email".into(), "user_id".into()]);
         let before = view(&[("kept", 1), ("kept", 2), ("removed", 1), ("kept", 5)]);
         let after = view(&[("kept", 1), ("kept", 3), ("new", 1), ("kept", 4)]);
         let correction = Correction::new(9, &names, &before, &after);
