@@ -56,7 +56,8 @@ fn write_log(scenario: &Scenario, state: &Path) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let clock = Arc::new(ManualClock::new(tidewater::Timestamp(START)));
-        let engine = Engine::builder(&pipeline).clock(Arc::clone(&clock) as _).state(state).start().await.unwrap();
+        let engine =
+            Engine::builder(&pipeline).clock(Arc::clone(&clock) as _).state(state).start().await.unwrap();
         clock.advance(Millis(5_000));
         for epoch in &scenario.epochs {
             clock.advance(epoch.wait);
