@@ -30,6 +30,7 @@ use crate::{
     ingest::EventBatch,
     plan::Plan,
     profile::record::{CLUSTER, GONE, Header, Label},
+    snapshot::Damaged,
     store::Texts,
 };
 
@@ -45,6 +46,8 @@ pub struct EpochInput {
     /// Links to take back for good: pairs of identifier hashes, whichever of the two is the owner. The same list
     /// on every worker.
     pub unlinks: Vec<(u128, u128)>,
+    /// The epoch of a snapshot that was just read: nothing but the links in it.
+    pub is_restored: bool,
 }
 
 /// What one worker found in one epoch.
@@ -268,6 +271,42 @@ impl WorkerDataflow {
         }
     }
 
+    /// Takes notes of what changes, so that snapshots can be taken. Call it before anything is fed or read.
+    pub fn track_changes(&mut self) {
+        self.worker.borrow_mut().state.marks.turn_on();
+    }
+
+    /// Begins a snapshot as of the epoch finished last, of all state or of what has changed since the last one was
+    /// begun. Returns what [`read_rest`](Self::read_rest) reads; the nodes follow with
+    /// [`write_snapshot`](Self::write_snapshot), between the epochs that come.
+    pub fn begin_snapshot(&mut self, all: bool) -> Vec<u8> {
+        self.worker.borrow_mut().state.begin_snapshot(all)
+    }
+
+    /// Appends nodes of the snapshot under way to `out`, until it has at least `bytes` bytes; true when all are written.
+    /// What has been appended by then is a chunk that [`read_nodes`](Self::read_nodes) reads.
+    pub fn write_snapshot(&mut self, out: &mut Vec<u8>, bytes: usize) -> bool {
+        self.worker.borrow_mut().state.write_snapshot(out, bytes)
+    }
+
+    /// Reads this worker's share of a chunk of nodes, of a snapshot taken when the engine's clock showed `now`. Snapshots
+    /// are read newest first, all chunks on every worker, whichever wrote them.
+    ///
+    /// # Errors
+    /// [`Damaged`]: the dataflow is of no use any more.
+    pub fn read_nodes(&mut self, now: Timestamp, chunk: &[u8]) -> Result<(), Damaged> {
+        self.worker.borrow_mut().state.read_nodes(now.0, chunk)
+    }
+
+    /// Reads what [`begin_snapshot`](Self::begin_snapshot) returned on one worker for the newest snapshot. Then feed the
+    /// snapshot's epoch, [`restored`](EpochInput::is_restored).
+    ///
+    /// # Errors
+    /// As [`read_nodes`](Self::read_nodes).
+    pub fn read_rest(&mut self, rest: &[u8]) -> Result<(), Damaged> {
+        self.worker.borrow_mut().state.read_rest(rest)
+    }
+
     /// How much state there is.
     pub fn stats(&self) -> WorkerStats {
         let state = &self.worker.borrow().state;
@@ -284,6 +323,7 @@ impl WorkerDataflow {
                 ("texts", state.texts.bytes(state.worker) + state.trait_texts.bytes()),
                 ("links", links),
                 ("timers", state.timers.capacity() as u64 * 16),
+                ("marks", state.marks.bytes()),
             ],
         }
     }

@@ -21,7 +21,12 @@ pub(crate) struct Inbox {
 impl State {
     /// Starts an epoch: time moves on, links are taken back, events are folded.
     pub(crate) fn start_epoch(&mut self, input: &EpochInput, out: &mut Outbox) {
+        self.before = self.now;
         self.now = self.now.max(input.now.0);
+        if input.is_restored {
+            self.assert_all_links(out);
+            return;
+        }
         self.fold_pending(out);
         self.unlink(&input.unlinks, out);
         self.fold_events(&input.events, out);

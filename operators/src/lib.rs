@@ -18,6 +18,7 @@ mod intrinsics;
 mod profile;
 mod scalar;
 mod segment;
+pub mod snapshot;
 mod store;
 
 pub use activation::{Changes, merge};

@@ -11,7 +11,10 @@ use tidewater_model::{
     Aggregate, EventFilter, HashKey, IdentifierSeed, Path, PipelineSpec, TraitSpec, expr::Predicate,
 };
 
-use crate::{ingest::compile_block_patterns, profile::layout::Layout};
+use crate::{
+    ingest::compile_block_patterns,
+    profile::layout::{Kind, Layout},
+};
 
 /// The most identifiers a pipeline can have: a rank is kept in one byte.
 pub const MAX_IDENTIFIERS: usize = 200;
@@ -106,6 +109,14 @@ pub(crate) struct Fold {
     pub(crate) condition: Option<u16>,
 }
 
+impl Fold {
+    /// Whether an event's condition bits let the trait take it in.
+    #[inline]
+    pub(crate) fn applies(&self, values: &[u64]) -> bool {
+        self.condition.is_none_or(|bit| values[usize::from(bit) / 64] >> (bit % 64) & 1 == 1)
+    }
+}
+
 impl Plan {
     /// Works out the plan of a pipeline.
     pub fn compile(spec: PipelineSpec, key: HashKey) -> Result<Arc<Self>, PlanError> {
@@ -187,6 +198,14 @@ impl Plan {
     /// Words in the value block of one event.
     pub(crate) fn value_words(&self) -> usize {
         self.condition_words + 2 * self.columns.len()
+    }
+
+    /// Whether a trait keeps the scalar in a column of an event's values.
+    pub(crate) fn keeps(&self, program: u16, column: u16, values: &[u64]) -> bool {
+        self.programs[usize::from(program)].folds.iter().any(|fold| {
+            let kind = self.layout.traits[usize::from(fold.trait_index)].kind;
+            matches!(kind, Kind::First | Kind::Last) && fold.value == column && fold.applies(values)
+        })
     }
 
     /// Hashes a normalized value of the identifier with this rank.

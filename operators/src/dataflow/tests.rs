@@ -15,6 +15,8 @@ use tidewater_model::{
 };
 use tidewater_oracle::{Event, Outcome, Unlinked, evaluate_with};
 
+mod snapshot;
+
 use super::*;
 use crate::{
     ingest::{EventRow, IdentifierRow},
@@ -169,55 +171,69 @@ struct Seen {
     assignments: Vec<(u128, ProfileId)>,
 }
 
+/// What each worker is fed in each epoch.
+fn inputs(plan: &Plan, steps: &[Step], workers: usize) -> Vec<Vec<EpochInput>> {
+    let (mut now, mut place) = (START, 0);
+    let inputs = steps.iter().zip(1..).map(|(step, epoch)| {
+        now += step.advance;
+        let mut batches = vec![EventBatch::default(); workers];
+        for event in &step.events {
+            append(plan, &mut batches, event, place);
+            place += 1;
+        }
+        let hash = |(rank, value): &(usize, String)| plan.hash(*rank, value);
+        let unlinks: Vec<_> = step.unlink.iter().map(|(a, b)| (hash(a), hash(b))).collect();
+        let of = |events| EpochInput {
+            epoch,
+            now: Timestamp(now),
+            events,
+            unlinks: unlinks.clone(),
+            is_restored: false,
+        };
+        batches.into_iter().map(of).collect()
+    });
+    inputs.collect()
+}
+
+/// Computes an epoch, and looks at everything.
+fn compute(worker: &mut Worker, dataflow: &mut WorkerDataflow, input: EpochInput, segments: usize) -> Seen {
+    dataflow.feed(input);
+    while !dataflow.is_complete() {
+        worker.step_or_park(Some(std::time::Duration::from_millis(1)));
+    }
+    let output = dataflow.finish();
+    let mut seen = Seen { changes: output.changes, timer: output.next_timer, ..Seen::default() };
+    dataflow.profiles(&mut |profile| seen.profiles.push(profile));
+    dataflow.identities(&mut |rank, value, id| seen.identities.push((rank, value.to_owned(), id)));
+    for segment in 0..segments {
+        seen.members.extend(dataflow.members(segment).into_iter().map(|id| (segment, id)));
+    }
+    seen.assignments = dataflow.assignments();
+    seen
+}
+
+/// Puts what the workers saw together by epoch.
+fn by_epoch(per_worker: Vec<Vec<Seen>>) -> Vec<Vec<Seen>> {
+    let mut epochs: Vec<Vec<Seen>> = Vec::new();
+    for all in per_worker {
+        epochs.resize_with(all.len(), Vec::new);
+        epochs.iter_mut().zip(all).for_each(|(epoch, seen)| epoch.push(seen));
+    }
+    epochs
+}
+
 fn run(plan: &Arc<Plan>, steps: &[Step], workers: usize) -> (Vec<Vec<Seen>>, Arc<Texts>) {
     let texts = Texts::new(workers);
-    let (mut now, mut place) = (START, 0);
-    let inputs: Vec<Vec<EpochInput>> = steps
-        .iter()
-        .zip(1..)
-        .map(|(step, epoch)| {
-            now += step.advance;
-            let mut batches = vec![EventBatch::default(); workers];
-            for event in &step.events {
-                append(plan, &mut batches, event, place);
-                place += 1;
-            }
-            let hash = |(rank, value): &(usize, String)| plan.hash(*rank, value);
-            let unlinks: Vec<_> = step.unlink.iter().map(|(a, b)| (hash(a), hash(b))).collect();
-            let of = |events| EpochInput { epoch, now: Timestamp(now), events, unlinks: unlinks.clone() };
-            batches.into_iter().map(of).collect()
-        })
-        .collect();
+    let inputs = inputs(plan, steps, workers);
     let (shared, for_plan) = (Arc::clone(&texts), Arc::clone(plan));
     let guards = timely::execute(timely::Config::process(workers), move |worker| {
         let segments = for_plan.spec().segments.len();
         let mut dataflow = WorkerDataflow::build(worker, Arc::clone(&for_plan), Arc::clone(&shared));
-        let mut all = Vec::new();
-        for input in &inputs {
-            dataflow.feed(input[worker.index()].clone());
-            while !dataflow.is_complete() {
-                worker.step_or_park(Some(std::time::Duration::from_millis(1)));
-            }
-            let output = dataflow.finish();
-            let mut seen = Seen { changes: output.changes, timer: output.next_timer, ..Seen::default() };
-            dataflow.profiles(&mut |profile| seen.profiles.push(profile));
-            dataflow.identities(&mut |rank, value, id| seen.identities.push((rank, value.to_owned(), id)));
-            for segment in 0..segments {
-                seen.members.extend(dataflow.members(segment).into_iter().map(|id| (segment, id)));
-            }
-            seen.assignments = dataflow.assignments();
-            all.push(seen);
-        }
-        all
+        let index = worker.index();
+        let epochs = inputs.iter().map(|input| input[index].clone());
+        epochs.map(|input| compute(worker, &mut dataflow, input, segments)).collect::<Vec<_>>()
     });
-    let per_worker: Vec<Vec<Seen>> = guards.unwrap().join().into_iter().map(Result::unwrap).collect();
-    let mut epochs: Vec<Vec<Seen>> = steps.iter().map(|_| Vec::new()).collect();
-    for all in per_worker {
-        for (epoch, seen) in epochs.iter_mut().zip(all) {
-            epoch.push(seen);
-        }
-    }
-    (epochs, texts)
+    (by_epoch(guards.unwrap().join().into_iter().map(Result::unwrap).collect()), texts)
 }
 
 /// What the oracle says after each step.
@@ -241,13 +257,16 @@ fn expected(spec: &PipelineSpec, steps: &[Step]) -> Vec<Outcome> {
     outcomes
 }
 
+fn names(spec: &PipelineSpec) -> Arc<DeltaNames> {
+    let segments = spec.segments.iter().map(|segment| segment.name.clone());
+    let identifiers = spec.identifiers.iter().map(|identifier| identifier.name.clone());
+    Arc::new(DeltaNames::new(segments.collect(), identifiers.collect()))
+}
+
 fn check(steps: &[Step], workers: usize) -> Result<(), TestCaseError> {
     let spec = spec();
     let plan = Plan::compile(spec.clone(), HashKey::FIXED).unwrap();
-    let names = Arc::new(DeltaNames::new(
-        spec.segments.iter().map(|s| s.name.clone()).collect(),
-        spec.identifiers.iter().map(|i| i.name.clone()).collect(),
-    ));
+    let names = names(&spec);
     let (epochs, texts) = run(&plan, steps, workers);
     let mut folded: BTreeSet<(usize, ProfileId)> = BTreeSet::new();
     let mut now = START;

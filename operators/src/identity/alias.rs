@@ -6,11 +6,17 @@
 
 use rustc_hash::FxHashMap;
 
+use crate::snapshot::{
+    Damaged,
+    bytes::{Input, put},
+};
+
 /// Alias mentions of one worker's identifiers.
 #[derive(Debug, Default)]
 pub(crate) struct AliasMentions {
-    /// Per link (owner, other): the places of the alias events that assert it, and whether another event does.
-    links: FxHashMap<(u128, u128), AliasLink>,
+    /// Per owner and other identifier: the places of the alias events that assert the link, and whether another event
+    /// does.
+    links: FxHashMap<u128, FxHashMap<u128, AliasLink>>,
     /// Per identifier that an alias mentions.
     mentions: FxHashMap<u128, Mentions>,
 }
@@ -31,8 +37,8 @@ struct Mentions {
 impl AliasMentions {
     /// An alias event at `place` asserts a link; `known` says that other events assert it already.
     pub(crate) fn assert(&mut self, owner: u128, other: u128, place: u64, known: bool) {
-        let link =
-            self.links.entry((owner, other)).or_insert(AliasLink { places: Vec::new(), ordinary: known });
+        let links = self.links.entry(owner).or_default();
+        let link = links.entry(other).or_insert(AliasLink { places: Vec::new(), ordinary: known });
         link.places.push(place);
     }
 
@@ -42,18 +48,23 @@ impl AliasMentions {
         if self.links.is_empty() {
             return false;
         }
-        self.links.get_mut(&(owner, other)).is_some_and(|link| !std::mem::replace(&mut link.ordinary, true))
+        let link = self.links.get_mut(&owner).and_then(|links| links.get_mut(&other));
+        link.is_some_and(|link| !std::mem::replace(&mut link.ordinary, true))
     }
 
     /// An alias event gives a link up; true if nothing else asserts it.
     pub(crate) fn give_up(&mut self, owner: u128, other: u128, place: u64) -> bool {
-        let Some(link) = self.links.get_mut(&(owner, other)) else { return false };
+        let Some(links) = self.links.get_mut(&owner) else { return false };
+        let Some(link) = links.get_mut(&other) else { return false };
         link.places.retain(|own| *own != place);
         if !link.places.is_empty() {
             return false;
         }
         let ordinary = link.ordinary;
-        self.links.remove(&(owner, other));
+        links.remove(&other);
+        if links.is_empty() {
+            self.links.remove(&owner);
+        }
         !ordinary
     }
 
@@ -82,4 +93,53 @@ impl AliasMentions {
         let mentions = self.mentions.get(&identifier)?;
         mentions.places.iter().copied().chain(mentions.ordinary).min()
     }
+
+    /// Whether an event other than an alias mentions an identifier that an alias mentions.
+    pub(crate) fn is_carried(&self, identifier: u128) -> bool {
+        self.mentions.get(&identifier).is_some_and(|mentions| mentions.ordinary.is_some())
+    }
+
+    /// Appends what is known of one identifier, as an owner and as one that is mentioned, for a snapshot.
+    pub(crate) fn write(&self, identifier: u128, out: &mut Vec<u8>) {
+        let links = self.links.get(&identifier);
+        put(out, links.map_or(0, FxHashMap::len) as u64);
+        for (other, AliasLink { places, ordinary }) in links.into_iter().flatten() {
+            out.extend_from_slice(&other.to_le_bytes());
+            out.push(u8::from(*ordinary));
+            write_places(places, out);
+        }
+        match self.mentions.get(&identifier) {
+            None => out.push(0),
+            Some(Mentions { places, ordinary }) => {
+                out.push(1);
+                write_places(places, out);
+                // A place is a number in the log, far below the greatest there is.
+                put(out, ordinary.map_or(0, |place| place + 1));
+            }
+        }
+    }
+
+    /// Reads what [`write`](Self::write) wrote.
+    pub(crate) fn read(&mut self, identifier: u128, input: &mut Input<'_>) -> Result<(), Damaged> {
+        for _ in 0..input.number::<u64>()? {
+            let (other, ordinary) = (input.hash()?, input.byte()? != 0);
+            let link = AliasLink { places: read_places(input)?, ordinary };
+            self.links.entry(identifier).or_default().insert(other, link);
+        }
+        if input.byte()? != 0 {
+            let places = read_places(input)?;
+            let ordinary = input.number::<u64>()?.checked_sub(1);
+            self.mentions.insert(identifier, Mentions { places, ordinary });
+        }
+        Ok(())
+    }
+}
+
+fn write_places(places: &[u64], out: &mut Vec<u8>) {
+    put(out, places.len() as u64);
+    places.iter().for_each(|place| put(out, *place));
+}
+
+fn read_places(input: &mut Input<'_>) -> Result<Vec<u64>, Damaged> {
+    (0..input.number::<u64>()?).map(|_| input.number()).collect()
 }

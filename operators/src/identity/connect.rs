@@ -32,6 +32,7 @@ impl State {
             LookKind::Link | LookKind::Mention => {
                 let node = self.mention(row, text, place, out);
                 if self.slab.get(node).has(ALIASED) {
+                    self.changes(node);
                     self.alias.mention_ordinary(row.hash, place);
                 }
                 if kind == LookKind::Link {
@@ -46,9 +47,19 @@ impl State {
                 self.alias_mention(row, text, place, out);
             }
             LookKind::AliasForget => {
+                let node = self.node(row.hash);
+                if let Some(node) = node {
+                    self.changes(node);
+                }
                 self.alias.forget(row.hash, place);
-                if let Some(node) = self.node(row.hash) {
+                if let Some(node) = node {
                     self.settle_first(node, out);
+                }
+            }
+            LookKind::Known => {
+                // Links and the identifiers they lead to are stored together.
+                if let Some(node) = self.node(row.hash) {
+                    self.meet(owner, self.slab.get(node).label(), out);
                 }
             }
         }
@@ -58,6 +69,7 @@ impl State {
         let before = self.node(row.hash).filter(|node| !self.slab.get(*node).has(GONE));
         let node = self.mention(row, text, place, out);
         let ordinary = before.map(|node| self.slab.get(node).first_mention().place);
+        self.changes(node);
         self.alias.mention(row.hash, place, ordinary);
         self.slab.get_mut(node).set(ALIASED);
         self.settle_first(node, out);
@@ -105,6 +117,7 @@ impl State {
             }
             let Some(node) = self.node(link.owner) else { continue };
             let text = &batch.text[link.other.text as usize..][..usize::from(link.other.len)];
+            self.changes(node);
             if link.retract {
                 self.give_up_alias(node, link, text, out);
             } else {
@@ -134,6 +147,7 @@ impl State {
             for (owner, other) in [(a, b), (b, a)] {
                 let Some(node) = self.node(*owner) else { continue };
                 let list = self.slab.get(node).low(3) as usize;
+                self.changes(node);
                 if self.links[list].remove(*other) {
                     #[cfg(feature = "planted-bugs")]
                     if crate::planted::active(crate::planted::Bug::RetractedLinkKept) {

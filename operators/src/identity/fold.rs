@@ -9,7 +9,7 @@ use crate::{
         state::{Pending, State},
     },
     ingest::{EventBatch, EventRow, IdentifierRow},
-    plan::{ColumnKind, Fold, Plan},
+    plan::{ColumnKind, Plan},
     profile::{
         aggregate,
         layout::Kind,
@@ -124,6 +124,7 @@ impl State {
             self.lower_first(node, event.place, out);
         }
         if self.slab.get(node).has(ALIASED) {
+            self.changes(node);
             self.alias.mention_ordinary(owner.hash, event.place);
         }
         let part = if event.time > self.now { Part::Unwindowed } else { Part::Whole };
@@ -180,6 +181,7 @@ impl State {
         part: Part,
         out: &mut Outbox,
     ) {
+        self.changes(node);
         let label = self.slab.get(node).label();
         let local = self.is_local(label);
         if local && label.record == node {
@@ -222,7 +224,7 @@ impl State {
         let words = self.slab.get_mut(record);
         words.set(OWNS);
         for fold in &plan.programs[usize::from(program)].folds {
-            if !applies(fold, values) {
+            if !fold.applies(values) {
                 continue;
             }
             let place = &layout.traits[usize::from(fold.trait_index)];
@@ -249,7 +251,7 @@ impl State {
             let place = &plan.layout.traits[usize::from(fold.trait_index)];
             let column = usize::from(fold.value);
             let is_done = column < 64 && done >> column & 1 == 1;
-            if !matches!(place.kind, Kind::First | Kind::Last) || is_done || !applies(fold, values) {
+            if !matches!(place.kind, Kind::First | Kind::Last) || is_done || !fold.applies(values) {
                 continue;
             }
             let scalar = Scalar128::from_words(values[column], values[column + 1]);
@@ -309,10 +311,4 @@ impl State {
             out.looks.push(crate::identity::messages::Look { hash, rank, text, place, owner, kind });
         }
     }
-}
-
-/// Whether the event's condition bits let a trait take it in.
-#[inline]
-fn applies(fold: &Fold, values: &[u64]) -> bool {
-    fold.condition.is_none_or(|bit| values[usize::from(bit) / 64] >> (bit % 64) & 1 == 1)
 }

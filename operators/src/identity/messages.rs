@@ -42,6 +42,8 @@ pub(crate) enum LookKind {
     AliasMention,
     /// An alias event at this place does not mention it any more.
     AliasForget,
+    /// Join its cluster with the owner's; both were read from a snapshot.
+    Known,
 }
 
 /// A pair of labels on its way over both homes.

@@ -7,7 +7,7 @@
 mod alias;
 mod connect;
 pub(crate) mod fold;
-mod links;
+pub(crate) mod links;
 pub(crate) mod messages;
 mod split;
 pub(crate) mod state;

@@ -21,7 +21,9 @@ use crate::{
         ASSIGNED, CLUSTER, EVALUATED, FRESH, First, GONE, Header, HeaderMut, Label, NEVER, NONE, OWNS,
         TOUCHED,
     },
+    profile::window,
     segment::{Evaluator, Scratch},
+    snapshot::Marks,
     store::{Index, PanePool, Slab, Texts, TraitTexts},
 };
 
@@ -33,6 +35,8 @@ pub(crate) struct State {
     pub(crate) worker: usize,
     pub(crate) workers: usize,
     pub(crate) now: i64,
+    /// `now` of the epoch before the one under way.
+    pub(crate) before: i64,
 
     pub(crate) slab: Slab,
     pub(crate) index: Index,
@@ -55,6 +59,10 @@ pub(crate) struct State {
     pub(crate) epoch: EpochWork,
     pub(crate) scratch: Scratch,
     pub(crate) counts: Counts,
+    /// What snapshots have to write.
+    pub(crate) marks: Marks,
+    /// Nodes that were written before they changed, not yet fetched.
+    pub(crate) saved: Vec<u8>,
 }
 
 /// What the current epoch changed on this worker.
@@ -120,6 +128,7 @@ impl State {
             worker,
             workers,
             now: i64::MIN,
+            before: i64::MIN,
             slab: Slab::new(layout.stride),
             index: Index::new(),
             panes: PanePool::new(),
@@ -135,6 +144,8 @@ impl State {
             epoch: EpochWork::default(),
             scratch: Scratch::default(),
             counts,
+            marks: Marks::default(),
+            saved: Vec::new(),
             plan,
         }
     }
@@ -163,6 +174,7 @@ impl State {
 
     #[cold]
     fn revive(&mut self, node: u32, place: u64) {
+        self.changes(node);
         let record = self.slab.get_mut(node);
         let first = First { place, ..record.first_mention() };
         record.unset(GONE);
@@ -176,6 +188,7 @@ impl State {
     /// events before those of others.
     #[cold]
     pub(crate) fn lower_first(&mut self, node: u32, place: u64, out: &mut Outbox) {
+        self.changes(node);
         let record = self.slab.get_mut(node);
         let first = First { place, ..record.first_mention() };
         record.set_first(&first);
@@ -193,24 +206,31 @@ impl State {
 
     #[inline(never)]
     fn create(&mut self, row: &IdentifierRow, text: &[u8], place: u64) -> u32 {
-        let node = self.slab.allocate();
         let text = self.texts.append(self.worker, text);
+        let node = self.add_node(&First { place, rank: row.rank, hash: row.hash, text });
+        self.marks.create(node);
+        self.counts.identifiers += 1;
+        self.epoch.created.push(node);
+        self.touch(node);
+        node
+    }
+
+    /// A node with nothing in it, alone.
+    pub(crate) fn add_node(&mut self, first: &First) -> u32 {
+        let node = self.slab.allocate();
         let plan = Arc::clone(&self.plan);
         let record = self.slab.get_mut(node);
-        record.set_first(&First { place, rank: row.rank, hash: row.hash, text });
+        record.set_first(first);
         record.set_label(Label { worker: self.worker as u8, record: node });
         record.set_high(2, NONE);
         record.set_due(NEVER);
         let values = &mut record[plan.layout.values..];
         plan.layout.clear(values);
-        if let Some(counter) = plan.layout.identifier_counters[usize::from(row.rank)] {
+        if let Some(counter) = plan.layout.identifier_counters[usize::from(first.rank)] {
             values[usize::from(counter)] = 1;
         }
         let slab = &self.slab;
-        self.index.insert(row.hash, node, |record| slab.get(record).hash());
-        self.counts.identifiers += 1;
-        self.epoch.created.push(node);
-        self.touch(node);
+        self.index.insert(first.hash, node, |record| slab.get(record).hash());
         node
     }
 
@@ -230,6 +250,7 @@ impl State {
     /// Puts a record into the epoch's list, with a copy of its values as they were.
     #[inline]
     pub(crate) fn touch(&mut self, record: u32) {
+        self.forgets(record);
         let layout = &self.plan.layout;
         let words = self.slab.get_mut(record);
         if words.has(TOUCHED) {
@@ -238,6 +259,9 @@ impl State {
         words.set(TOUCHED);
         words.set_high(3, self.epoch.touched.len() as u32);
         let old = if words.has(EVALUATED) {
+            // The old values are those at the end of the epoch before, however long nobody has looked at them: what
+            // is said of a change must not depend on that.
+            window::trim(layout, words, self.before, (&mut self.panes, &self.trait_texts));
             let values = &words[layout.values..layout.values + layout.value_words];
             self.epoch.old_values.extend_from_slice(values);
             (self.epoch.old_values.len() - layout.value_words) as u32

@@ -101,6 +101,14 @@ impl Kind {
         }
     }
 
+    /// Whether a trait's words say "nothing yet".
+    pub(crate) fn is_clear(self, words: &[u64]) -> bool {
+        let mut clear = [0; 3];
+        let clear = &mut clear[..words.len()];
+        self.clear(clear);
+        words == clear
+    }
+
     /// Writes "nothing yet" into a trait's words.
     pub(crate) fn clear(self, words: &mut [u64]) {
         words.fill(0);

@@ -166,6 +166,7 @@ impl State {
         if words.has(GONE) || lone && words.label() != self.own_label(record) {
             return;
         }
+        self.forgets(record);
         let words = self.slab.get_mut(record);
         window::trim(layout, words, self.now, (&mut self.panes, &self.trait_texts));
         if !words.has(OWNS) {
