@@ -17,10 +17,17 @@ use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use tidewater_connector_api::{Acknowledged, BoxSink, BoxSource, Clock, Position};
 use tidewater_model::delta::DeltaNames;
 use tidewater_operators::{Plan, Texts, extension::Extension};
-use tidewater_storage::{AckFile, LogReader};
+use tidewater_storage::{AckFile, Checkpoints, LogReader, Manifest, StateReader};
 use tokio::sync::watch;
 
 use crate::{
+    checkpoint::{
+        collect::{self, Collector, PieceReceiver, PieceSender},
+        control::Control,
+        pieces::{MemberChanges, Messages},
+        restore::Found,
+        trigger::Trigger,
+    },
     clock::Random,
     delivery::{
         SinkHandle, acks,
@@ -85,8 +92,21 @@ struct LogParts {
     end: LogEnd,
     logger: Option<Logger>,
     quarantine: Place,
+    restore: Option<(StateReader, Manifest)>,
     replay: Option<LogReader>,
     durable: u64,
+    /// Only with a state directory.
+    checkpoints: Option<CheckpointParts>,
+}
+
+/// What checkpoints are made with.
+struct CheckpointParts {
+    sender: PieceSender,
+    receiver: PieceReceiver,
+    store: Checkpoints,
+    definitions: Vec<u8>,
+    control: Arc<Control>,
+    found: Found,
 }
 
 /// Starts an engine on the opened state directory, if it is to have one.
@@ -105,9 +125,12 @@ pub(crate) fn launch(components: Components, mut opened: Option<OpenState>) -> R
     let (to_publisher, from_all) = bounded(PUBLISHER_QUEUE);
     let log = log_parts(opened, &to_publisher, &common);
     let texts = Texts::new(workers);
+    let pieces = log.checkpoints.as_ref().map(|parts| (parts.sender.clone(), Arc::clone(&parts.control)));
+    let to_collector = pieces.as_ref().map(|(sender, _)| sender.clone());
     let (to_workers, worker_threads) =
-        worker_parts(workers, &plan, &texts, &extensions, &to_publisher, &common)?;
+        worker_parts(workers, &plan, &texts, &extensions, (&to_publisher, to_collector), &common)?;
     drop(to_publisher);
+    let control = pieces.as_ref().map(|(_, control)| Arc::clone(control));
     let acceptance = Arc::new(AcceptanceBytes::default());
     let publisher = Publisher::new(
         from_all,
@@ -116,6 +139,7 @@ pub(crate) fn launch(components: Components, mut opened: Option<OpenState>) -> R
         sink_handles.clone(),
         workers,
         log.durable,
+        pieces,
         &common,
     );
     let shared = Arc::new(Shared {
@@ -131,17 +155,21 @@ pub(crate) fn launch(components: Components, mut opened: Option<OpenState>) -> R
         rates: Rates::default(),
         acceptance: Arc::clone(&acceptance),
         quarantine: QuarantineView(log.quarantine),
+        checkpoints: control,
         replay,
         log_trouble: Arc::clone(&common.trouble),
         sources: source_handles,
         sinks: sink_handles,
     });
+    let (trigger, collector) =
+        log.checkpoints.map(|parts| checkpoint_threads(parts, workers, &shared, &common)).unzip();
     let sequencer = Sequencer::new(
         inbox,
         &plan,
         to_workers,
         log.end,
-        log.replay,
+        (log.restore, log.replay),
+        trigger,
         replay_progress,
         changeover,
         clock,
@@ -161,6 +189,9 @@ pub(crate) fn launch(components: Components, mut opened: Option<OpenState>) -> R
         lifecycle.published_all();
         Ok(())
     })?);
+    if let Some(collector) = collector {
+        threads.push(spawn("checkpoint", &common, (), move || collector.run())?);
+    }
     if let Some(logger) = log.logger {
         let keep = logger.receiver.clone();
         threads.push(spawn("log", &common, keep, move || logger.run())?);
@@ -196,6 +227,34 @@ fn spawn(
     })
 }
 
+/// The two ends of checkpoints: who begins them, and who makes them.
+fn checkpoint_threads(
+    parts: CheckpointParts,
+    workers: usize,
+    shared: &Arc<Shared>,
+    common: &Common,
+) -> (Trigger, Collector) {
+    let CheckpointParts { sender, receiver, store, definitions, control, found } = parts;
+    let newest = found.all.first().map_or(0, |newest| newest.epoch);
+    let trigger = Trigger::new(sender, Arc::clone(&control), newest, &common.settings);
+    let collector = Collector {
+        receiver,
+        store,
+        definitions,
+        workers,
+        sinks: shared.sinks.clone(),
+        control,
+        lifecycle: Arc::clone(&common.lifecycle),
+        intake: Arc::clone(&common.intake),
+        metrics: Arc::clone(&common.metrics),
+        all: found.all,
+        base: found.usable,
+        messages: Messages::new(),
+        members: MemberChanges::new(),
+    };
+    (trigger, collector)
+}
+
 fn tasks(
     shared: &Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
@@ -207,6 +266,9 @@ fn tasks(
     let deliver = |parts: SinkParts| {
         let writer = parts.acks.map(|file| acks::spawn(parts.handle.name(), file));
         let (sender, acks) = writer.unzip();
+        if let Some(sender) = &sender {
+            parts.handle.watch_acks(sender.watch());
+        }
         let delivery = tokio::spawn(task::run(Delivery {
             sink: parts.sink,
             handle: parts.handle,
@@ -283,7 +345,8 @@ fn log_parts(opened: Option<OpenState>, publisher: &Sender<ToPublisher>, common:
         let ring = Arc::new(Ring::new(common.settings.quarantine_ring));
         let end = LogEnd::Memory(Arc::clone(&ring));
         let quarantine = Place::Memory(ring);
-        return LogParts { end, logger: None, quarantine, replay: None, durable: u64::MAX };
+        let (logger, restore, replay, checkpoints) = (None, None, None, None);
+        return LogParts { end, logger, quarantine, restore, replay, durable: u64::MAX, checkpoints };
     };
     let (sender, receiver) = bounded::<ToLog>(common.settings.log_queue_epochs);
     let durable = opened.log.durable_epoch();
@@ -299,12 +362,25 @@ fn log_parts(opened: Option<OpenState>, publisher: &Sender<ToPublisher>, common:
         metrics: Arc::clone(&common.metrics),
         trouble: Arc::clone(&common.trouble),
     };
+    let restore = opened.found.usable.clone().map(|manifest| (opened.reader.clone(), manifest));
+    let control = Arc::new(Control::default());
+    control.start(&opened.found);
+    let (pieces, receiver) = collect::channel();
     LogParts {
         end: LogEnd::Thread(sender),
         logger: Some(logger),
         quarantine: Place::Disk { reader: opened.reader, intake: Arc::clone(&common.intake) },
+        restore,
         replay: Some(opened.log_reader),
         durable,
+        checkpoints: Some(CheckpointParts {
+            sender: pieces,
+            receiver,
+            store: opened.checkpoints,
+            definitions: opened.definitions,
+            control,
+            found: opened.found,
+        }),
     }
 }
 
@@ -313,7 +389,7 @@ fn worker_parts(
     plan: &Arc<Plan>,
     texts: &Arc<Texts>,
     extensions: &Arc<[Arc<dyn Extension>]>,
-    publisher: &Sender<ToPublisher>,
+    (publisher, checkpoints): (&Sender<ToPublisher>, Option<PieceSender>),
     common: &Common,
 ) -> Result<(Vec<Sender<ToWorker>>, Vec<WorkerThread>), Error> {
     let thread = |(index, allocator)| {
@@ -326,6 +402,7 @@ fn worker_parts(
             extensions: Arc::clone(extensions),
             receiver,
             publisher: publisher.clone(),
+            checkpoints: checkpoints.clone(),
             lifecycle: Arc::clone(&common.lifecycle),
         };
         (sender, thread)

@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::{
     builder::Builder,
+    checkpoint::control::Control,
     delivery::SinkHandle,
     error::Error,
     event::{IntoEvent, batch_of},
@@ -89,6 +90,8 @@ pub(crate) struct Shared {
     pub(crate) rates: Rates,
     pub(crate) acceptance: Arc<AcceptanceBytes>,
     pub(crate) quarantine: QuarantineView,
+    /// `None` without a state directory.
+    pub(crate) checkpoints: Option<Arc<Control>>,
     pub(crate) replay: watch::Receiver<ReplayProgress>,
     pub(crate) log_trouble: Arc<Mutex<Option<String>>>,
     pub(crate) sources: Vec<Arc<SourceHandle>>,
@@ -258,6 +261,19 @@ impl Engine {
         Ok(epoch)
     }
 
+    /// Makes a checkpoint of everything that is logged by now, and waits until it counts; its epoch. Nothing else waits for
+    /// it. They are also made by time and by bytes logged (see [`Settings`](crate::Settings)) and at the shutdown.
+    ///
+    /// # Errors
+    /// [`Error::Config`] without a state directory; [`Error::Failed`] if it can't be written, which harms nothing but the
+    /// time that a restart takes; [`Error::Closed`] once the engine has ended.
+    pub async fn checkpoint(&self) -> Result<u64, Error> {
+        if self.shared.checkpoints.is_none() {
+            return Err(Error::config("without a state directory there are no checkpoints"));
+        }
+        self.shared.request(Message::Checkpoint).await?
+    }
+
     /// What the engine is doing.
     pub fn state(&self) -> EngineState {
         self.shared.lifecycle.state()
@@ -328,6 +344,7 @@ impl Engine {
             ingest_queue_bytes: shared.intake.queued_bytes(),
             memory_bytes: shared.rates.memory_bytes(),
             over_memory_limit: shared.intake.is_over_memory(),
+            checkpoint: shared.checkpoints.as_ref().map(|control| control.status()),
             log_trouble: shared.log_trouble.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             sources: shared.sources.iter().map(|source| source.status()).collect(),
             sinks: shared.sinks.iter().map(|sink| sink.status()).collect(),
@@ -393,13 +410,13 @@ impl Shared {
     }
 
     /// Sends the sequencer a message that it answers with the number of the last epoch.
-    async fn request(&self, message: fn(oneshot::Sender<u64>) -> Message) -> Result<u64, Error> {
+    async fn request<T>(&self, message: fn(oneshot::Sender<T>) -> Message) -> Result<T, Error> {
         let (sender, receiver) = oneshot::channel();
         if !self.intake.post(message(sender)) {
             return Err(self.lifecycle.ended().unwrap_or(Error::Closed));
         }
         match self.lifecycle.or_ended(receiver).await? {
-            Ok(epoch) => Ok(epoch),
+            Ok(answer) => Ok(answer),
             Err(_) => Err(self.lifecycle.why_lost().await),
         }
     }

@@ -10,6 +10,7 @@
 
 mod assembly;
 mod builder;
+mod checkpoint;
 mod clock;
 pub mod dataflow;
 mod delivery;
@@ -40,6 +41,7 @@ pub mod testing;
 mod worker;
 
 pub use builder::Builder;
+pub use checkpoint::control::CheckpointStatus;
 pub use clock::{Clock, ManualClock, Random, SystemClock, SystemRandom};
 pub use engine::Engine;
 pub use error::{Error, ErrorKind};

@@ -101,6 +101,11 @@ impl Lifecycle {
         self.abandoned.store(true, Ordering::SeqCst);
     }
 
+    /// Whether nobody waits for it to stop in good order.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::SeqCst)
+    }
+
     /// Says that everything has been published that ever will be.
     pub(crate) fn published_all(&self) {
         if self.abandoned.load(Ordering::SeqCst) {

@@ -19,10 +19,15 @@ use tidewater_operators::{
     dataflow::{EpochInput, EpochOutput, WorkerDataflow, WorkerStats},
     merge, worker_of,
 };
+use tidewater_storage::{Manifest, StateReader};
 use timely::{communication::AllocatorBuilder, worker::Worker};
 
 use crate::{
     assembly::delta_names,
+    checkpoint::{
+        pieces::{Member, kind, read_members},
+        restore::{self, unreadable},
+    },
     error::Error,
     query::add_stats,
     sequencer::assembler::{Assembler, Cut},
@@ -81,6 +86,42 @@ impl Lockstep {
             since: HashMap::new(),
             plan,
         })
+    }
+
+    /// Reads a checkpoint; nothing may have been computed before.
+    pub(crate) fn restore(&mut self, state: &StateReader, manifest: &Manifest) -> Result<(), Error> {
+        let Manifest { epoch, now, .. } = *manifest;
+        self.assembler.resume(manifest);
+        let mut members: HashMap<Member, Option<Timestamp>> = HashMap::new();
+        restore::read(state, manifest, |kind, piece| {
+            self.assembler.read(kind, &piece).map_err(unreadable)?;
+            match kind {
+                kind::NODES | kind::REST => {
+                    let piece: Arc<[u8]> = piece.into();
+                    let read = self.workers.ask_all(move |dataflow| match kind {
+                        kind::NODES => dataflow.read_nodes(now, &piece),
+                        _ => dataflow.read_rest(&piece),
+                    })?;
+                    read.into_iter().try_for_each(|read| read.map_err(unreadable))
+                }
+                // The newest stands first.
+                kind::MEMBERS => {
+                    for (member, since) in read_members(&piece).map_err(unreadable)? {
+                        members.entry(member).or_insert(since);
+                    }
+                    Ok(())
+                }
+                _ => Ok(()),
+            }
+        })?;
+        let input = || EpochInput { epoch, now, is_restored: true, ..EpochInput::default() };
+        let outputs = self.workers.compute((0..self.count).map(|_| input()).collect())?;
+        self.next_timer = outputs.iter().filter_map(|output| output.next_timer).min();
+        let since = members.into_iter().filter_map(|((segment, profile), since)| {
+            since.map(|since| ((segment as usize, profile), since))
+        });
+        self.since = since.collect();
+        Ok(())
     }
 
     /// Cuts an epoch and computes it.

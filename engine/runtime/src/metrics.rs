@@ -61,6 +61,12 @@ pub const SINK_QUEUE_BYTES: &str = "tidewater_sink_queue_bytes";
 pub const SINK_SPILLED_BYTES: &str = "tidewater_sink_spilled_bytes";
 /// 1 while a sink is parked or failed, by `sink`: someone has to act.
 pub const SINK_DOWN: &str = "tidewater_sink_down";
+/// Bytes of state files written for checkpoints.
+pub const CHECKPOINT_BYTES: &str = "tidewater_checkpoint_bytes_total";
+/// From the cut of a checkpoint's epoch until it counts, in seconds.
+pub const CHECKPOINT_SECONDS: &str = "tidewater_checkpoint_seconds";
+/// The epoch of the last checkpoint.
+pub const CHECKPOINT_EPOCH: &str = "tidewater_checkpoint_epoch";
 /// Times a subscriber fell behind and got a new snapshot.
 pub const SUBSCRIBERS_LAGGED: &str = "tidewater_subscribers_lagged_total";
 
@@ -92,6 +98,9 @@ pub fn describe() {
     describe_gauge!(SINK_QUEUE_BYTES, Unit::Bytes, "deltas that wait in memory, by sink");
     describe_gauge!(SINK_SPILLED_BYTES, Unit::Bytes, "deltas that wait on disk, by sink");
     describe_gauge!(SINK_DOWN, Unit::Count, "1 while a sink is parked or failed, by sink");
+    describe_counter!(CHECKPOINT_BYTES, Unit::Bytes, "bytes of state files written for checkpoints");
+    describe_histogram!(CHECKPOINT_SECONDS, Unit::Seconds, "from a checkpoint's epoch until it counts");
+    describe_gauge!(CHECKPOINT_EPOCH, Unit::Count, "the epoch of the last checkpoint");
     describe_counter!(SUBSCRIBERS_LAGGED, Unit::Count, "times a subscriber fell behind");
 }
 
@@ -138,6 +147,9 @@ pub(crate) struct Metrics {
     pub(crate) epoch_lag: Gauge,
     pub(crate) ingest_queue_bytes: Gauge,
     pub(crate) memory_bytes: Gauge,
+    pub(crate) checkpoint_bytes: Tally,
+    pub(crate) checkpoint_epoch: Gauge,
+    checkpoint_seconds: Histogram,
 }
 
 impl Metrics {
@@ -166,6 +178,9 @@ impl Metrics {
             epoch_lag: gauge(EPOCH_LAG),
             ingest_queue_bytes: gauge(INGEST_QUEUE_BYTES),
             memory_bytes: gauge(MEMORY_BYTES),
+            checkpoint_bytes: counter(CHECKPOINT_BYTES),
+            checkpoint_epoch: gauge(CHECKPOINT_EPOCH),
+            checkpoint_seconds: histogram(CHECKPOINT_SECONDS),
         }
     }
 
@@ -181,6 +196,10 @@ impl Metrics {
 
     pub(crate) fn epoch_published(&self, took: Duration) {
         self.epoch_seconds.record(took);
+    }
+
+    pub(crate) fn checkpoint_made(&self, took: Duration) {
+        self.checkpoint_seconds.record(took);
     }
 
     pub(crate) fn log_synced(&self, took: Duration) {

@@ -1,14 +1,16 @@
-//! Reads a state directory without running on it: the log through the same dataflow, for `export` and `verify`.
+//! Reads a state directory without running on it, for `export` and `verify`: its newest checkpoint, and the log behind
+//! that through the same dataflow.
 //!
 //! It takes no lock and changes nothing; while an engine runs on the directory it answers as of the last whole epoch.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use tidewater_model::{PipelineSpec, Profile, Timestamp, delta::DeltaNames};
 use tidewater_operators::{Plan, dataflow::WorkerStats, ingest::PaddedEvent};
 use tidewater_storage::{EpochEntry, LogReader, StateReader};
 
 use crate::{
+    checkpoint::restore,
     error::Error,
     lockstep::Lockstep,
     opening,
@@ -49,9 +51,17 @@ pub fn open_state_with(
     let reader = StateReader::open(&path)?;
     let (definitions, pipeline) = pipeline_of(&reader)?;
     let plan = Plan::compile(pipeline.spec().clone(), reader.meta().key)?;
-    let lockstep = Lockstep::new(Arc::clone(&plan), workers.max(1))?;
+    let mut lockstep = Lockstep::new(Arc::clone(&plan), workers.max(1))?;
+    let found = restore::find(&reader, &definitions, u64::MAX, &HashMap::new())?;
+    if let Some(manifest) = &found.usable
+        && let Err(error) = lockstep.restore(&reader, manifest)
+    {
+        // An engine that runs on the directory may have removed it since.
+        tracing::warn!(%error, "a checkpoint is passed over: all of the log is read");
+        lockstep = Lockstep::new(Arc::clone(&plan), workers.max(1))?;
+    }
     let mut state = OfflineState { reader, definitions, pipeline, plan, lockstep };
-    let total_bytes = opening::log_bytes(path.as_ref());
+    let total_bytes = opening::log_bytes(path.as_ref(), state.epoch() + 1);
     state.replay(ReplayProgress { total_bytes, ..ReplayProgress::default() }, progress)?;
     Ok(state)
 }
@@ -77,7 +87,8 @@ impl OfflineState {
         mut done: ReplayProgress,
         progress: &mut dyn FnMut(ReplayProgress),
     ) -> Result<(), Error> {
-        let mut log = self.log()?;
+        let from = self.reader.meta().log_starts.max(self.epoch() + 1);
+        let mut log = self.reader.log(from)?;
         let mut entry = EpochEntry::default();
         while log.read(&mut entry)? {
             let events = (0..entry.events.len()).filter_map(|index| {

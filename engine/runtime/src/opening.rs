@@ -9,11 +9,15 @@ use std::{
 use tidewater_model::HashKey;
 use tidewater_operators::Plan;
 use tidewater_storage::{
-    AckFile, Files, LogOptions, LogReader, LogWriter, NewState, Outbox, OutboxOptions, Quarantine,
-    QuarantineOptions, Recovered, StateDir, StateReader,
+    AckFile, Checkpoints, Files, LogOptions, LogReader, LogWriter, NewState, Outbox, OutboxOptions,
+    Quarantine, QuarantineOptions, Recovered, StateDir, StateReader,
 };
 
 use crate::{
+    checkpoint::{
+        choose,
+        restore::{self, Found},
+    },
     clock::Random,
     delivery::correction::Correction,
     error::Error,
@@ -30,7 +34,12 @@ pub(crate) struct OpenState {
     pub(crate) corrections: HashMap<String, Correction>,
     pub(crate) reader: StateReader,
     pub(crate) log: LogWriter,
-    /// All of the log.
+    /// The checkpoints there are, and the one to begin with.
+    pub(crate) found: Found,
+    pub(crate) checkpoints: Checkpoints,
+    /// The definitions, as checkpoints keep them.
+    pub(crate) definitions: Vec<u8>,
+    /// The log, behind the checkpoint.
     pub(crate) log_reader: LogReader,
     /// About how large the log is.
     pub(crate) log_bytes: u64,
@@ -81,16 +90,24 @@ impl Opening {
             acks.last().map(|ack| (sink.clone(), ack.epoch))
         };
         let corrections = stored.corrections(state.reader(), &plan, sinks.iter().filter_map(acknowledged))?;
+        let acknowledged =
+            sinks.iter().map(|(sink, (acks, _))| (sink.clone(), acks.last().map(|ack| ack.epoch)));
+        let acknowledged: HashMap<String, Option<u64>> = acknowledged.collect();
+        let found = restore::find(state.reader(), &stored.definitions, log.durable_epoch(), &acknowledged)?;
+        let from = found.usable.as_ref().map_or(state.meta().log_starts, |usable| usable.epoch + 1);
         // After the log was opened to be written, since that is what cuts an unfinished entry off.
-        let log_reader = state.reader().log(state.meta().log_starts)?;
+        let log_reader = state.reader().log(from)?;
         Ok(OpenState {
             plan,
             changeover: stored.changeover(),
             corrections,
             reader: state.reader().clone(),
             log,
+            found,
+            checkpoints: state.open_checkpoints()?,
+            definitions: choose::encode(&stored.definitions)?,
             log_reader,
-            log_bytes: log_bytes(&self.path),
+            log_bytes: log_bytes(&self.path, from),
             quarantine,
             sinks,
         })
@@ -143,8 +160,16 @@ fn report(part: &str, cut: Option<Recovered>) {
     }
 }
 
-/// About how large the log of a state directory is.
-pub(crate) fn log_bytes(state: &Path) -> u64 {
+/// About how large the log of a state directory is from an epoch on: the files that hold it and later ones.
+pub(crate) fn log_bytes(state: &Path, from: u64) -> u64 {
     let files = std::fs::read_dir(state.join("log")).into_iter().flatten().flatten();
-    files.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum()
+    let mut sizes: Vec<(u64, u64)> = files
+        .filter_map(|file| {
+            let first = file.file_name().to_str()?.strip_suffix(".log")?.parse().ok()?;
+            Some((first, file.metadata().ok()?.len()))
+        })
+        .collect();
+    sizes.sort_unstable();
+    let begins = sizes.iter().rposition(|(first, _)| *first <= from).unwrap_or(0);
+    sizes[begins.min(sizes.len())..].iter().map(|(_, bytes)| bytes).sum()
 }

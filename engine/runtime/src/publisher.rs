@@ -3,11 +3,16 @@
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use crossbeam::channel::Receiver;
-use tidewater_model::{DeltaBatch, ProfileId, delta::DeltaNames};
+use tidewater_model::{Change, DeltaBatch, ProfileId, delta::DeltaNames};
 use tidewater_operators::{Changes, Texts, dataflow::EpochOutput, merge};
 
 use crate::{
     assembly::Common,
+    checkpoint::{
+        collect::{PieceSender, ToCheckpoint},
+        control::Control,
+        pieces::MemberChanges,
+    },
     delivery::SinkHandle,
     metrics::Metrics,
     progress::Progress,
@@ -25,6 +30,8 @@ pub(crate) enum ToPublisher {
     Part { worker: usize, output: EpochOutput, sealed_at: Instant },
     /// A worker's share of the members that open a subscription.
     Members { worker: usize, at: At, members: Vec<ProfileId>, mailbox: Arc<Mailbox> },
+    /// A worker has begun its part of a checkpoint of this epoch, the last one it sent a share of.
+    Snapshot { worker: usize, epoch: u64 },
     /// The log is durable up to this epoch.
     Durable(u64),
 }
@@ -44,6 +51,10 @@ pub(crate) struct Publisher {
     /// Complete, and waiting to be durable.
     complete: VecDeque<Complete>,
     mailboxes: Vec<Arc<Mailbox>>,
+    /// `None` without a state directory.
+    checkpoints: Option<(PieceSender, Arc<Control>)>,
+    /// Who entered and exited since the last checkpoint.
+    members: MemberChanges,
 }
 
 /// Items of which some workers' shares are still to come. All workers send the same items in the same order.
@@ -59,12 +70,14 @@ struct Shares {
 enum Share {
     Epoch(EpochOutput, Instant),
     Members(At, Vec<ProfileId>, Arc<Mailbox>),
+    Snapshot(u64),
 }
 
 /// What all workers have sent their share of.
 enum Complete {
     Epoch(Arc<DeltaBatch>, Instant),
     Members(At, Vec<ProfileId>, Arc<Mailbox>),
+    Snapshot(u64),
 }
 
 impl Shares {
@@ -97,6 +110,7 @@ impl Publisher {
         sinks: Vec<Arc<SinkHandle>>,
         workers: usize,
         durable: u64,
+        checkpoints: Option<(PieceSender, Arc<Control>)>,
         common: &Common,
     ) -> Self {
         Self {
@@ -111,6 +125,8 @@ impl Publisher {
             shares: Shares::new(workers),
             complete: VecDeque::new(),
             mailboxes: Vec::new(),
+            checkpoints,
+            members: MemberChanges::new(),
         }
     }
 
@@ -124,6 +140,7 @@ impl Publisher {
                 ToPublisher::Members { worker, at, members, mailbox } => {
                     self.add(worker, Share::Members(at, members, mailbox));
                 }
+                ToPublisher::Snapshot { worker, epoch } => self.add(worker, Share::Snapshot(epoch)),
                 ToPublisher::Durable(epoch) => self.durable = self.durable.max(epoch),
             }
             self.let_out();
@@ -132,7 +149,7 @@ impl Publisher {
 
     fn add(&mut self, worker: usize, share: Share) {
         let Some(shares) = self.shares.add(worker, share) else { return };
-        let (mut outputs, mut members) = (Vec::new(), None);
+        let (mut outputs, mut members, mut snapshot) = (Vec::new(), None, None);
         for share in shares {
             match share {
                 Share::Epoch(output, sealed_at) => outputs.push((output, sealed_at)),
@@ -140,7 +157,11 @@ impl Publisher {
                     let (_, all, _) = members.get_or_insert_with(|| (at, Vec::new(), mailbox));
                     all.extend(part);
                 }
+                Share::Snapshot(epoch) => snapshot = Some(epoch),
             }
+        }
+        if let Some(epoch) = snapshot {
+            self.complete.push_back(Complete::Snapshot(epoch));
         }
         if let Some((at, mut members, mailbox)) = members {
             members.sort_unstable();
@@ -169,6 +190,7 @@ impl Publisher {
             let epoch = match first {
                 Complete::Epoch(batch, _) => batch.epoch(),
                 Complete::Members(at, _, _) => at.epoch,
+                Complete::Snapshot(epoch) => *epoch,
             };
             if epoch > self.durable {
                 return;
@@ -179,12 +201,26 @@ impl Publisher {
                     mailbox.snapshot(at.epoch, at.now, members);
                     self.mailboxes.push(mailbox);
                 }
+                Some(Complete::Snapshot(epoch)) => {
+                    let changes = std::mem::take(&mut self.members);
+                    if let Some((checkpoints, control)) = &self.checkpoints {
+                        control.set_changes(0);
+                        checkpoints.send(ToCheckpoint::Members { epoch, changes });
+                    }
+                }
                 None => {}
             }
         }
     }
 
     fn publish(&mut self, batch: &Arc<DeltaBatch>, sealed_at: Instant) {
+        if let Some((_, control)) = &self.checkpoints {
+            self.members.extend(batch.iter().map(|delta| {
+                let since = (delta.change() == Change::Entered).then_some(batch.now());
+                ((delta.segment_index() as u32, delta.profile()), since)
+            }));
+            control.set_changes(self.members.len());
+        }
         for sink in &self.sinks {
             sink.publish(batch);
         }

@@ -27,6 +27,11 @@ pub struct Settings {
     pub sample_every_ms: u64,
     /// What a caller is told to wait when the engine is full: about the time to work off the ingest queue.
     pub full_retry_after_ms: u64,
+    /// A checkpoint is made this long after the one before was begun, with the next epoch: a restart then replays hardly
+    /// more than this.
+    pub checkpoint_every_ms: u64,
+    /// A checkpoint is made earlier when so many bytes of events have been logged: about a second of replay.
+    pub checkpoint_log_bytes: u64,
     /// How delivery to a sink is retried.
     pub retry: RetrySettings,
     /// Bytes of deltas kept in memory for each sink that lags; what goes beyond is spilled to the state directory.
@@ -71,6 +76,8 @@ impl Default for Settings {
             memory_limit_bytes: None,
             sample_every_ms: 1_000,
             full_retry_after_ms: 1_000,
+            checkpoint_every_ms: 60_000,
+            checkpoint_log_bytes: 256 << 20,
             retry: RetrySettings::default(),
             sink_memory_bytes: 16 << 20,
             sink_spill_bytes: 8 << 30,
@@ -97,8 +104,13 @@ impl Settings {
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(Error::config(format!("`{name}` must be at least 1")));
         }
-        if self.sample_every_ms == 0 {
-            return Err(Error::config("`sample_every_ms` must be at least 1"));
+        let positive = [
+            ("sample_every_ms", self.sample_every_ms),
+            ("checkpoint_every_ms", self.checkpoint_every_ms),
+            ("checkpoint_log_bytes", self.checkpoint_log_bytes),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(Error::config(format!("`{name}` must be at least 1")));
         }
         // One event more than the bytes of an epoch may be in it, and the log's entries have a limit of their own.
         let largest = self.max_epoch_bytes.saturating_add(self.max_event_bytes);

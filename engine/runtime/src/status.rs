@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidewater_model::RejectReason;
 
-use crate::{lifecycle::EngineState, progress::Epochs};
+use crate::{checkpoint::control::CheckpointStatus, lifecycle::EngineState, progress::Epochs};
 
 /// A moment's view of an engine.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub struct Status {
     pub over_memory_limit: bool,
     /// The log can't be written, as when the disk is full; what is wrong. Events wait meanwhile.
     pub log_trouble: Option<String>,
+    /// The last checkpoint; `None` without a state directory.
+    pub checkpoint: Option<CheckpointStatus>,
     /// In the order they were added.
     pub sources: Vec<SourceStatus>,
     /// In the order they were added.

@@ -2,9 +2,10 @@
 
 use std::{sync::Arc, time::Instant};
 
-use crossbeam::channel::{Receiver, Sender};
+use crossbeam::channel::{Receiver, Sender, TryRecvError};
+use tidewater_model::Timestamp;
 use tidewater_operators::{
-    Plan, Texts,
+    Changes, Plan, Texts,
     dataflow::{EpochInput, WorkerDataflow},
     extension::Extension,
 };
@@ -15,6 +16,12 @@ use timely::{
 };
 
 use crate::{
+    checkpoint::{
+        collect::PieceSender,
+        pieces::kind,
+        restore::unreadable,
+        take::{ROOM_WAIT, Snapshots},
+    },
     error::Error,
     lifecycle::Lifecycle,
     publisher::ToPublisher,
@@ -30,6 +37,10 @@ pub(crate) enum ToWorker {
     Ask(Job),
     /// Give the publisher this worker's members of a segment, in the order of the epochs.
     Subscribe { segment: usize, mailbox: Arc<Mailbox> },
+    /// Take a snapshot of the epoch computed last, of all state or of what has changed.
+    Snapshot { all: bool },
+    /// Read a piece of a checkpoint made when the engine's clock showed `now`.
+    Read { now: Timestamp, kind: u8, piece: Arc<[u8]> },
 }
 
 /// What a worker thread works with.
@@ -41,6 +52,8 @@ pub(crate) struct WorkerThread {
     pub(crate) extensions: Arc<[Arc<dyn Extension>]>,
     pub(crate) receiver: Receiver<ToWorker>,
     pub(crate) publisher: Sender<ToPublisher>,
+    /// `None` without a state directory.
+    pub(crate) checkpoints: Option<PieceSender>,
     pub(crate) lifecycle: Arc<Lifecycle>,
 }
 
@@ -50,11 +63,16 @@ impl WorkerThread {
         self.lifecycle.unpark_on_failure(std::thread::current());
         let mut worker = new_worker(self.allocator);
         let mut dataflow = WorkerDataflow::build_with(&mut worker, self.plan, self.texts, &self.extensions);
+        if self.checkpoints.is_some() {
+            dataflow.track_changes();
+        }
         let mut at = At::default();
-        while let Ok(message) = self.receiver.recv() {
+        let mut snapshot = self.checkpoints.map(Snapshots::new);
+        while let Some(message) = next(&self.receiver, &mut dataflow, snapshot.as_mut()) {
             match message {
                 ToWorker::Feed { input, sealed_at } => {
                     at = At { epoch: input.epoch, now: input.now };
+                    let is_restored = input.is_restored;
                     dataflow.feed(input);
                     while !dataflow.is_complete() {
                         // Parks only while other workers are busy; a failure of one of them unparks it.
@@ -63,7 +81,14 @@ impl WorkerThread {
                             return Ok(());
                         }
                     }
-                    let output = dataflow.finish();
+                    let mut output = dataflow.finish();
+                    if is_restored {
+                        // Everyone has heard of these members in an earlier life.
+                        output.changes = Changes::default();
+                    }
+                    if let Some(snapshot) = &mut snapshot {
+                        snapshot.write(&mut dataflow);
+                    }
                     let part = ToPublisher::Part { worker: self.index, output, sealed_at };
                     if self.publisher.send(part).is_err() {
                         return Ok(());
@@ -77,10 +102,56 @@ impl WorkerThread {
                         return Ok(());
                     }
                 }
+                ToWorker::Snapshot { all } => {
+                    if let Some(snapshot) = &mut snapshot {
+                        snapshot.begin(&mut dataflow, at.epoch, all);
+                    }
+                    let part = ToPublisher::Snapshot { worker: self.index, epoch: at.epoch };
+                    if self.publisher.send(part).is_err() {
+                        return Ok(());
+                    }
+                }
+                ToWorker::Read { now, kind, piece } => read(&mut dataflow, now, kind, &piece)?,
             }
         }
         Ok(())
     }
+}
+
+/// The next message. While a snapshot is being taken nobody is waited for.
+fn next(
+    receiver: &Receiver<ToWorker>,
+    dataflow: &mut WorkerDataflow,
+    mut snapshot: Option<&mut Snapshots>,
+) -> Option<ToWorker> {
+    loop {
+        let Some(snapshot) = snapshot.as_deref_mut().filter(|snapshot| snapshot.is_open()) else {
+            return receiver.recv().ok();
+        };
+        match receiver.try_recv() {
+            Ok(message) => return Some(message),
+            Err(TryRecvError::Empty) if snapshot.write(dataflow) => {}
+            Err(TryRecvError::Empty) => {
+                if let Ok(message) = receiver.recv_timeout(ROOM_WAIT) {
+                    return Some(message);
+                }
+            }
+            Err(TryRecvError::Disconnected) => {
+                snapshot.finish(dataflow);
+                return None;
+            }
+        }
+    }
+}
+
+/// Reads a piece of a checkpoint, if it is one for workers.
+fn read(dataflow: &mut WorkerDataflow, now: Timestamp, kind: u8, piece: &[u8]) -> Result<(), Error> {
+    let read = match kind {
+        kind::NODES => dataflow.read_nodes(now, piece),
+        kind::REST => dataflow.read_rest(piece),
+        _ => Ok(()),
+    };
+    read.map_err(unreadable)
 }
 
 /// A timely worker on this thread. Those of one engine must be made at the same time, each on its own thread.

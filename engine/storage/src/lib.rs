@@ -8,13 +8,15 @@
 //! | `log/NNN.log` | accepted events in epochs, the truth ([`LogWriter`], [`LogReader`]) | [`LogWriter::sync`] |
 //! | `quarantine/records` | refused events ([`Quarantine`]) | [`Quarantine::sync`] |
 //! | `acks/SINK` | how far each sink has come ([`AckFile`]) | [`AckFile::record`] returns |
+//! | `checkpoints/` | state as of an epoch ([`Checkpoints`], [`Manifest`]) | [`Checkpoints::commit`] returns |
 //! | `outbox/SINK/` | deltas a slow sink has not taken yet ([`Outbox`]) | never: made again from the log |
 //!
 //! Modules in reading order: [`files`] (the file system behind an interface, so that tests can make it fail),
-//! `frame` (the checksummed unit of every file), `state`, `log`, `quarantine`, `acks`, `outbox`.
+//! `frame` (the checksummed unit of every file), `state`, `log`, `checkpoint`, `quarantine`, `acks`, `outbox`.
 //! Everything is synchronous; the caller owns threads, clocks and randomness.
 
 mod acks;
+mod checkpoint;
 mod codec;
 mod error;
 pub mod files;
@@ -27,6 +29,7 @@ pub mod sim;
 mod state;
 
 pub use acks::{Ack, AckFile};
+pub use checkpoint::{Checkpoints, Manifest, StateFile, StateFileReader, StateFileWriter};
 pub use error::StorageError;
 pub use files::{Blob, DiskFiles, Files};
 pub use frame::MAX_PAYLOAD;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tidewater_model::HashKey;
 
 use crate::acks::{self, Ack, AckFile};
+use crate::checkpoint::{self, Checkpoints, Manifest, StateFile, StateFileReader};
 use crate::codec;
 use crate::error::StorageError;
 use crate::files::{DiskFiles, Files, Locking, TEMPORARY_SUFFIX, decode_name, encode_name};
@@ -24,6 +25,7 @@ const QUARANTINE: &str = "quarantine";
 const QUARANTINE_RECORDS: &str = "records";
 const ACKS: &str = "acks";
 const OUTBOX: &str = "outbox";
+const CHECKPOINTS: &str = "checkpoints";
 
 /// What a new state directory is made with. The caller draws the random numbers.
 #[derive(Clone, Debug)]
@@ -126,6 +128,24 @@ impl StateReader {
         QuarantineReader::open(&*self.files, &directory.join(QUARANTINE_RECORDS), filter)
     }
 
+    /// The checkpoints, newest first, each as it could be read.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Io`]; in the list also [`StorageError::Damaged`] and [`StorageError::Newer`].
+    pub fn checkpoints(&self) -> Result<Vec<Result<Manifest, StorageError>>, StorageError> {
+        checkpoint::manifests(&*self.files, &self.path.join(CHECKPOINTS))
+    }
+
+    /// Opens a state file of a checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Damaged`], [`StorageError::Newer`], [`StorageError::Io`].
+    pub fn state_file(&self, file: &StateFile) -> Result<StateFileReader, StorageError> {
+        checkpoint::read_state(&*self.files, &self.path.join(CHECKPOINTS), file)
+    }
+
     /// The names of the sinks that have ever been opened, sorted.
     ///
     /// # Errors
@@ -192,7 +212,15 @@ impl StateDir {
             create(&*files, path, new)?;
         }
         let reader = StateReader::open_with(files, path)?;
-        for directory in [path.to_owned(), path.join(LOG), path.join(QUARANTINE), path.join(ACKS)] {
+        // A directory made by an earlier release has none yet.
+        let checkpoints = path.join(CHECKPOINTS);
+        reader
+            .files
+            .create_dir(&checkpoints)
+            .map_err(|error| StorageError::io("create", &checkpoints, error))?;
+        for directory in
+            [path.join(LOG), path.join(QUARANTINE), path.join(ACKS), checkpoints, path.to_owned()]
+        {
             remove_leftovers(&*reader.files, &directory)?;
             // The last process may have died of a failed fsync: names that can be read are not all durable.
             reader.files.sync_dir(&directory).map_err(|error| StorageError::io("sync", &directory, error))?;
@@ -269,6 +297,17 @@ impl StateDir {
         let directory = self.reader.path.join(OUTBOX).join(encode_name(sink));
         let claim = self.claim(&directory)?;
         Outbox::open(self.files(), directory, self.reader.meta.key, options, Some(claim))
+    }
+
+    /// Opens the writing end of the checkpoints.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Io`]; [`StorageError::Refused`] if it is open already.
+    pub fn open_checkpoints(&self) -> Result<Checkpoints, StorageError> {
+        let directory = self.reader.path.join(CHECKPOINTS);
+        let claim = self.claim(&directory)?;
+        Ok(Checkpoints::open(self.files(), directory, self.reader.meta.key, claim))
     }
 
     fn files(&self) -> Arc<dyn Files> {

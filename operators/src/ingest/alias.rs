@@ -14,7 +14,13 @@ use super::{
     json::{Field, Fields, Node, PathTree, elements},
     table::Table,
 };
-use crate::plan::worker_of;
+use crate::{
+    plan::worker_of,
+    snapshot::{
+        Damaged,
+        bytes::{Input, put, put_bytes, put_i64},
+    },
+};
 
 /// Resolves the alias events of a log, in its order.
 #[derive(Clone, Debug)]
@@ -149,6 +155,42 @@ impl Aliases {
         self.carried.bytes() + open as u64
     }
 
+    /// Rank of the identifier whose values are remembered once events carry them.
+    pub(super) fn user(&self) -> Option<usize> {
+        self.user
+    }
+
+    /// Remembers that an event carries a user id.
+    pub(super) fn carry(&mut self, hash: u128) {
+        self.carried.find_or_insert(hash.max(1));
+    }
+
+    /// Appends the aliases that still wait, for a snapshot; about 100 bytes each.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        put(out, self.open.values().map(Vec::len).sum::<usize>() as u64);
+        for OpenAlias { event, as_user, as_anonymous } in self.open.values().flatten() {
+            out.extend_from_slice(&event.owner.to_le_bytes());
+            put_i64(out, event.time);
+            put(out, event.place);
+            as_user.write(out);
+            out.push(u8::from(as_anonymous.is_some()));
+            as_anonymous.iter().for_each(|anonymous| anonymous.write(out));
+        }
+    }
+
+    /// Reads what [`write`](Self::write) wrote.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), Damaged> {
+        let mut input = Input(bytes);
+        for _ in 0..input.number::<u64>()? {
+            let (owner, time, place) = (input.hash()?, input.time()?, input.number()?);
+            let as_user = Named::restore(&mut input)?;
+            let as_anonymous = if input.byte()? == 0 { None } else { Some(Named::restore(&mut input)?) };
+            let open = OpenAlias { event: AliasEvent { owner, time, place }, as_user, as_anonymous };
+            self.open.entry(open.as_user.hash).or_default().push(open);
+        }
+        if input.is_empty() { Ok(()) } else { Err(Damaged) }
+    }
+
     fn is_user(&self, claim: &Claim) -> bool {
         let candidate = claim.as_user.as_ref();
         candidate.is_some_and(|user| self.carried.contains(user.hash.max(1)))
@@ -192,6 +234,16 @@ impl Claim {
 }
 
 impl Named {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.hash.to_le_bytes());
+        out.push(self.rank);
+        put_bytes(out, &self.text);
+    }
+
+    fn restore(input: &mut Input<'_>) -> Result<Self, Damaged> {
+        Ok(Self { hash: input.hash()?, rank: input.byte()?, text: input.bytes()?.into() })
+    }
+
     fn read(identifiers: &Identifiers, rank: usize, scalar: Field<'_>) -> Option<Self> {
         let mut text = Vec::new();
         let rows = &mut Vec::new();

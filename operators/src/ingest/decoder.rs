@@ -24,7 +24,10 @@ use super::{
     times::Times,
     values::{ValueSpace, Values, move_string},
 };
-use crate::plan::{Plan, worker_of};
+use crate::{
+    plan::{Plan, worker_of},
+    snapshot::Damaged,
+};
 
 /// The longest event that can be scanned, whatever limit a source sets.
 const MAX_EVENT_BYTES: usize = 1 << 30;
@@ -275,6 +278,30 @@ impl Decoder {
     pub fn discard(&mut self, scanned: Scanned) {
         debug_assert!(scanned.index < self.staged.events.len(), "the event was scanned by another decoder");
         self.staged.waiting -= 1;
+    }
+
+    /// What it remembers of past events that does not stand with identifiers, for a snapshot.
+    pub fn write_snapshot(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.aliases.write(&mut out);
+        out
+    }
+
+    /// Reads what [`write_snapshot`](Self::write_snapshot) returned.
+    ///
+    /// # Errors
+    /// [`Damaged`]: the decoder is of no use any more.
+    pub fn read_snapshot(&mut self, bytes: &[u8]) -> Result<(), Damaged> {
+        self.aliases.read(bytes)
+    }
+
+    /// Remembers what aliases may refer to of a chunk of stored nodes.
+    ///
+    /// # Errors
+    /// As [`read_snapshot`](Self::read_snapshot).
+    pub fn read_nodes(&mut self, chunk: &[u8]) -> Result<(), Damaged> {
+        let Some(rank) = self.aliases.user() else { return Ok(()) };
+        crate::snapshot::carried(chunk, rank, |hash| self.aliases.carry(hash))
     }
 
     /// What could not be used so far.

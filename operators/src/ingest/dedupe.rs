@@ -102,6 +102,36 @@ impl Dedup {
         self.check(now, key);
     }
 
+    /// What is to be stored of a message that was just accepted: the half of a window in which it was, and its entry.
+    #[inline]
+    pub fn stored(&self, key: MessageKey) -> (i64, u128) {
+        (self.current, self.entry(key))
+    }
+
+    /// Which half of a window it is, for a snapshot.
+    pub fn current_half(&self) -> i64 {
+        self.current
+    }
+
+    /// Goes on from a snapshot taken in this half of a window; nothing may have been remembered yet.
+    pub fn resume(&mut self, current: i64) {
+        let Some(half) = self.half else { return };
+        self.current = current;
+        self.ends = (current.saturating_add(1)).saturating_mul(half);
+    }
+
+    /// Remembers a stored message, unless it is too old or known already: the newest snapshot is read first.
+    pub fn read(&mut self, half: i64, entry: u128) {
+        if half >= self.oldest_half() && entry & ID != 0 {
+            self.table.find_or_insert(entry);
+        }
+    }
+
+    /// The oldest half of a window whose messages are still remembered.
+    pub fn oldest_half(&self) -> i64 {
+        if self.half.is_some() { self.current.saturating_sub(2) } else { i64::MIN }
+    }
+
     /// Asks the processor for the place that [`check`](Self::check) will look at; worth it some events ahead.
     #[inline]
     pub fn prefetch(&self, key: MessageKey) {

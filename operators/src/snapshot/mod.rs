@@ -23,4 +23,5 @@ mod read;
 mod write;
 
 pub(crate) use marks::Marks;
-pub use read::{Damaged, carried};
+pub use read::Damaged;
+pub(crate) use read::carried;

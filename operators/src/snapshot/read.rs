@@ -80,10 +80,7 @@ fn nodes(chunk: &[u8]) -> impl Iterator<Item = Result<Input<'_>, Damaged>> {
 
 /// Calls `found` with the hash of every identifier of this rank in a chunk of nodes that an accepted event carries,
 /// aliases apart.
-///
-/// # Errors
-/// [`Damaged`].
-pub fn carried(chunk: &[u8], rank: usize, mut found: impl FnMut(u128)) -> Result<(), Damaged> {
+pub(crate) fn carried(chunk: &[u8], rank: usize, mut found: impl FnMut(u128)) -> Result<(), Damaged> {
     for node in nodes(chunk) {
         let front = Front::read(&mut node?)?;
         if usize::from(front.rank) == rank && front.flags & CARRIED != 0 {

@@ -17,7 +17,29 @@ pub(crate) struct AckSender {
     written: watch::Receiver<Option<Acknowledged>>,
 }
 
+/// Sees how far a sink's acknowledgements are durable.
+pub(crate) struct AckWatch {
+    latest: watch::Receiver<Option<Acknowledged>>,
+    written: watch::Receiver<Option<Acknowledged>>,
+}
+
+impl AckWatch {
+    /// Whether the last acknowledgement sent is durable.
+    pub(crate) fn is_settled(&self) -> bool {
+        *self.written.borrow() == *self.latest.borrow()
+    }
+
+    /// The last epoch of which an acknowledgement is durable, if there is one since the start.
+    pub(crate) fn epoch(&self) -> Option<u64> {
+        self.written.borrow().as_ref().map(|written| written.epoch)
+    }
+}
+
 impl AckSender {
+    pub(crate) fn watch(&self) -> AckWatch {
+        AckWatch { latest: self.latest.subscribe(), written: self.written.clone() }
+    }
+
     pub(crate) fn record(&self, acknowledged: Acknowledged) {
         self.latest.send_replace(Some(acknowledged));
     }

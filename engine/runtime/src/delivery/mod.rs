@@ -7,12 +7,15 @@ pub(crate) mod queue;
 pub(crate) mod retry;
 pub(crate) mod task;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tidewater_model::DeltaBatch;
 use tokio::sync::watch;
 
-use self::queue::{Queued, SinkQueue};
+use self::{
+    acks::AckWatch,
+    queue::{Queued, SinkQueue},
+};
 use crate::{
     metrics::SinkMetrics,
     status::{SinkState, SinkStatus},
@@ -23,6 +26,10 @@ pub(crate) struct SinkHandle {
     name: String,
     queue: Arc<SinkQueue>,
     progress: watch::Sender<SinkProgress>,
+    /// What it had acknowledged before the engine was started.
+    acknowledged: u64,
+    /// `None` without a state directory.
+    acks: Mutex<Option<AckWatch>>,
     metrics: SinkMetrics,
 }
 
@@ -41,7 +48,32 @@ impl SinkHandle {
         let progress = SinkProgress { delivered: acknowledged, state: SinkState::Opening, abandoned: false };
         metrics.epoch.set(acknowledged as f64);
         metrics.down.set(0.0);
-        Self { name: name.to_owned(), queue, progress: watch::Sender::new(progress), metrics }
+        let progress = watch::Sender::new(progress);
+        Self { name: name.to_owned(), queue, progress, acknowledged, acks: Mutex::default(), metrics }
+    }
+
+    pub(crate) fn watch_acks(&self, acks: AckWatch) {
+        *self.acks.lock().unwrap_or_else(PoisonError::into_inner) = Some(acks);
+    }
+
+    /// Whether it has everything up to `epoch`, and all it has acknowledged is durable: a restart that makes no earlier
+    /// deltas again loses it nothing.
+    pub(crate) fn has_recorded(&self, epoch: u64) -> bool {
+        // In this order: what was delivered by now has been sent to be recorded before.
+        let delivered = self.progress.borrow().delivered;
+        let acks = self.acks.lock().unwrap_or_else(PoisonError::into_inner);
+        delivered >= epoch && acks.as_ref().is_some_and(AckWatch::is_settled)
+    }
+
+    /// The last epoch up to which a restart need not make deltas again for it.
+    pub(crate) fn recorded_epoch(&self) -> u64 {
+        let delivered = self.progress.borrow().delivered;
+        let acks = self.acks.lock().unwrap_or_else(PoisonError::into_inner);
+        match acks.as_ref() {
+            Some(acks) if acks.is_settled() => delivered,
+            Some(acks) => acks.epoch().unwrap_or(self.acknowledged),
+            None => self.acknowledged,
+        }
     }
 
     pub(crate) fn name(&self) -> &str {

@@ -8,9 +8,12 @@ use tidewater_model::{ClockKind, RejectReason, Timestamp};
 use tidewater_operators::{
     Plan,
     dataflow::EpochInput,
-    ingest::{DecodeStats, Decoder, Dedup, EventBatch, PaddedEvent, Scanned, Verdict},
+    ingest::{DecodeStats, Decoder, Dedup, EventBatch, MessageKey, PaddedEvent, Scanned, Verdict},
+    snapshot::Damaged,
 };
-use tidewater_storage::EpochHeader;
+use tidewater_storage::{EpochHeader, Manifest};
+
+use crate::checkpoint::pieces::{Messages, kind, note_message, read_messages};
 
 /// So many events are scanned ahead of being decided about, while the processor fetches what dedup will look at.
 pub(crate) const BLOCK: usize = 16;
@@ -30,6 +33,19 @@ pub(crate) struct Cut {
     pub(crate) header: EpochHeader,
     /// One input a worker.
     pub(crate) inputs: Vec<EpochInput>,
+}
+
+/// What acceptance adds to a checkpoint.
+pub(crate) struct Snapshot {
+    pub(crate) epoch: u64,
+    pub(crate) now: Timestamp,
+    pub(crate) latest: Timestamp,
+    pub(crate) next_place: u64,
+    pub(crate) aliases: Vec<u8>,
+    pub(crate) messages: Messages,
+    /// Which half of the dedup window it is; messages of earlier ones than `oldest_half` are forgotten.
+    pub(crate) dedup_half: i64,
+    pub(crate) oldest_half: i64,
 }
 
 /// The epoch that is being put together, and what acceptance remembers.
@@ -53,6 +69,8 @@ pub(crate) struct Assembler {
     opened_at: Option<Timestamp>,
     /// The greatest time of an accepted event.
     latest: Timestamp,
+    /// Messages accepted since they were last taken, if anybody takes them.
+    messages: Option<Messages>,
 }
 
 impl Assembler {
@@ -72,6 +90,47 @@ impl Assembler {
             first_place: 0,
             opened_at: None,
             latest: Timestamp::MIN,
+            messages: None,
+        }
+    }
+
+    /// Keeps the accepted messages for checkpoints.
+    pub(crate) fn keep_messages(&mut self) {
+        self.messages = Some(Messages::new());
+    }
+
+    /// What a checkpoint of the epoch cut last needs to go on from.
+    pub(crate) fn snapshot(&mut self) -> Snapshot {
+        Snapshot {
+            epoch: self.epoch,
+            now: self.now,
+            latest: self.latest,
+            next_place: self.place,
+            aliases: self.decoder.write_snapshot(),
+            dedup_half: self.dedup.current_half(),
+            oldest_half: self.dedup.oldest_half(),
+            messages: self.messages.as_mut().map(std::mem::take).unwrap_or_default(),
+        }
+    }
+
+    /// Goes on behind a checkpoint.
+    pub(crate) fn resume(&mut self, manifest: &Manifest) {
+        (self.epoch, self.now, self.latest) = (manifest.epoch, manifest.now, manifest.latest);
+        (self.place, self.first_place) = (manifest.next_place, manifest.next_place);
+        self.dedup.resume(manifest.dedup_half);
+    }
+
+    /// Reads what a checkpoint has of messages, aliases and nodes, after [`resume`](Self::resume).
+    pub(crate) fn read(&mut self, kind: u8, piece: &[u8]) -> Result<(), Damaged> {
+        match kind {
+            kind::NODES => self.decoder.read_nodes(piece),
+            kind::ALIASES => self.decoder.read_snapshot(piece),
+            kind::MESSAGES => {
+                let (half, entries) = read_messages(piece)?;
+                entries.for_each(|entry| self.dedup.read(half, entry));
+                Ok(())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -119,9 +178,17 @@ impl Assembler {
             if self.clock == ClockKind::Event {
                 self.dedup.renew(now.max(scanned.time), key);
             }
+            self.keep_message(key);
         }
         self.append(scanned);
         Outcome::Accepted
+    }
+
+    #[inline]
+    fn keep_message(&mut self, key: MessageKey) {
+        if let Some(messages) = &mut self.messages {
+            note_message(messages, self.dedup.stored(key));
+        }
     }
 
     fn append(&mut self, scanned: Scanned) {
@@ -173,6 +240,7 @@ impl Assembler {
                     let is_lost = false;
                     if let Some(key) = scanned.message.filter(|_| !is_lost) {
                         self.dedup.restore(header.now, key);
+                        self.keep_message(key);
                     }
                     self.append(scanned);
                 }
@@ -190,7 +258,7 @@ impl Assembler {
         let fresh = (0..self.workers).map(|_| self.spare.pop().unwrap_or_default()).collect();
         let batches = std::mem::replace(&mut self.batches, fresh);
         let (epoch, now) = (self.epoch, self.now);
-        let input = |events| EpochInput { epoch, now, events, unlinks: Vec::new() };
+        let input = |events| EpochInput { epoch, now, events, unlinks: Vec::new(), is_restored: false };
         batches.into_iter().map(input).collect()
     }
 

@@ -7,7 +7,7 @@ use tidewater_model::Timestamp;
 use tidewater_operators::{dataflow::WorkerDataflow, ingest::EventBatch};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::{error::Error, subscription::Opening};
+use crate::{checkpoint::control::Asker, error::Error, subscription::Opening};
 
 /// A message to the sequencer.
 pub(crate) enum Message {
@@ -28,6 +28,8 @@ pub(crate) enum Message {
     Flush(oneshot::Sender<u64>),
     /// Cut an epoch, with or without events, and answer with its number.
     Seal(oneshot::Sender<u64>),
+    /// Make a checkpoint, and answer with its epoch once it counts.
+    Checkpoint(Asker),
     /// Take these events out of quarantine; answers how many they were.
     Redriven(BTreeSet<u64>, oneshot::Sender<Result<u64, Error>>),
     /// Something outside the channel changed: the clock, or the engine's state.

@@ -22,7 +22,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use tidewater_connector_api::{Clock, SendError};
 use tidewater_model::{ClockKind, Timestamp};
 use tidewater_operators::{Plan, ingest::DecodeStats};
-use tidewater_storage::LogReader;
+use tidewater_storage::{LogReader, Manifest, StateReader};
 use tokio::sync::{oneshot, watch};
 
 use self::{
@@ -33,6 +33,7 @@ use self::{
 };
 use crate::{
     assembly::Common,
+    checkpoint::trigger::Trigger,
     error::Error,
     lifecycle::Lifecycle,
     logger::{LogEntry, Positions, ToLog, note_positions},
@@ -65,8 +66,12 @@ pub(crate) struct Sequencer {
     assembler: Assembler,
     workers: Vec<Sender<ToWorker>>,
     log: LogEnd,
-    /// What is to be replayed first.
+    /// What is to be read first.
+    restore: Option<(StateReader, Manifest)>,
+    /// What is to be replayed then.
     replay: Option<LogReader>,
+    /// `None` without a state directory.
+    checkpoints: Option<Trigger>,
     replay_progress: watch::Sender<ReplayProgress>,
     /// The epoch at which sinks change over to the present definitions; it must come even if no event does.
     changeover: u64,
@@ -119,19 +124,26 @@ impl Sequencer {
         plan: &Arc<Plan>,
         workers: Vec<Sender<ToWorker>>,
         log: LogEnd,
-        replay: Option<LogReader>,
+        (restore, replay): (Option<(StateReader, Manifest)>, Option<LogReader>),
+        checkpoints: Option<Trigger>,
         replay_progress: watch::Sender<ReplayProgress>,
         changeover: u64,
         clock: Arc<dyn Clock>,
         acceptance: Arc<AcceptanceBytes>,
         common: &Common,
     ) -> Self {
+        let mut assembler = Assembler::new(plan, workers.len());
+        if checkpoints.is_some() {
+            assembler.keep_messages();
+        }
         Self {
             receiver,
-            assembler: Assembler::new(plan, workers.len()),
+            assembler,
             workers,
             log,
+            restore,
             replay,
+            checkpoints,
             replay_progress,
             changeover,
             positions: Arc::clone(&common.positions),
@@ -177,7 +189,8 @@ impl Sequencer {
                 return Ok(());
             }
             match self.next() {
-                Next::Message(Message::Finish) | Next::Gone => return Ok(()),
+                Next::Message(Message::Finish) => return self.last_checkpoint(),
+                Next::Gone => return Ok(()),
                 Next::Message(Message::Submit(submission)) => self.take_in(submission)?,
                 Next::Message(Message::Flush(done)) => self.answer_flush(done),
                 Next::Message(Message::Seal(done)) => {
@@ -198,7 +211,13 @@ impl Sequencer {
                         send(log, ToLog::Redriven(ids, done))?;
                     }
                 }
-                Next::Message(Message::Wake) => {}
+                Next::Message(Message::Checkpoint(asker)) => {
+                    if let Some(checkpoints) = &mut self.checkpoints {
+                        checkpoints.ask(asker);
+                    }
+                    self.serve_checkpoints()?;
+                }
+                Next::Message(Message::Wake) => self.serve_checkpoints()?,
                 Next::TimerDue => self.cut(Pass::default())?,
             }
         }
@@ -273,7 +292,47 @@ impl Sequencer {
         for (worker, input) in self.workers.iter().zip(cut.inputs) {
             send(worker, ToWorker::Feed { input, sealed_at })?;
         }
-        self.log(LogEntry { header: Some(cut.header), ..pass.entry }, epoch)
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.logged(&cut.header, pass.bytes as u64);
+        }
+        self.log(LogEntry { header: Some(cut.header), ..pass.entry }, epoch)?;
+        self.serve_checkpoints()
+    }
+
+    /// Begins a checkpoint of the epoch cut last, if one is due or asked for. Call it between epochs.
+    fn serve_checkpoints(&mut self) -> Result<(), Error> {
+        let epoch = self.assembler.epoch();
+        let Some(checkpoints) = &mut self.checkpoints else { return Ok(()) };
+        if !checkpoints.is_due(epoch, Instant::now()) {
+            checkpoints.answer_known(epoch);
+            return Ok(());
+        }
+        let all = checkpoints.begin(self.assembler.snapshot());
+        self.workers.iter().try_for_each(|worker| send(worker, ToWorker::Snapshot { all }))
+    }
+
+    /// Before the end: a checkpoint of everything, so that the next start has nothing to replay.
+    fn last_checkpoint(&mut self) -> Result<(), Error> {
+        loop {
+            if self.lifecycle.is_failed() || self.lifecycle.is_abandoned() {
+                return Ok(());
+            }
+            if let Some(checkpoints) = &mut self.checkpoints {
+                // It is the engine itself that asks, and waits for no answer.
+                checkpoints.ask(oneshot::channel().0);
+            }
+            self.serve_checkpoints()?;
+            let epoch = self.assembler.epoch();
+            if self.checkpoints.as_ref().is_none_or(|checkpoints| !checkpoints.has_news(epoch)) {
+                return Ok(());
+            }
+            // One is under way, which says when it is done.
+            match self.receiver.recv_timeout(LONGEST_WAIT) {
+                Ok(Message::Computed(computed)) => self.note_computed(computed),
+                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+        }
     }
 
     /// Measures memory, now and then: it takes longer than a small epoch.

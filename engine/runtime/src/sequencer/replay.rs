@@ -1,17 +1,28 @@
-//! The replay at start: the log through the same dataflow, with the recorded cuts and times.
+//! The start: a checkpoint, if there is one, and the log behind it through the same dataflow, with the recorded cuts and
+//! times.
 
-use tidewater_operators::ingest::PaddedEvent;
-use tidewater_storage::EpochEntry;
+use std::{sync::Arc, time::Instant};
+
+use tidewater_operators::{dataflow::EpochInput, ingest::PaddedEvent};
+use tidewater_storage::{EpochEntry, EpochHeader, Manifest, StateReader};
 
 use super::{Sequencer, message::Message};
 use crate::{
-    error::Error, logger::note_positions, sequencer::send, status::ReplayProgress, worker::ToWorker,
+    checkpoint::{pieces::kind, restore},
+    error::Error,
+    logger::note_positions,
+    sequencer::send,
+    status::ReplayProgress,
+    worker::ToWorker,
 };
 
 impl Sequencer {
     /// Replays the log, and waits until all of it has been computed. False if the engine is to stop before: what the
     /// workers hold is of no use then.
     pub(super) fn replay_log(&mut self) -> Result<bool, Error> {
+        if let Some((state, manifest)) = self.restore.take() {
+            self.restore(&state, &manifest)?;
+        }
         if let Some(mut reader) = self.replay.take() {
             let mut entry = EpochEntry::default();
             while reader.read(&mut entry)? {
@@ -35,8 +46,36 @@ impl Sequencer {
         Ok(true)
     }
 
+    /// Reads a checkpoint: acceptance here, nodes at the workers, and then its epoch, which has nothing but links.
+    fn restore(&mut self, state: &StateReader, manifest: &Manifest) -> Result<(), Error> {
+        let Manifest { epoch, now, .. } = *manifest;
+        self.assembler.resume(manifest);
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.resume(&manifest.positions);
+        }
+        let header = EpochHeader { positions: manifest.positions.clone(), ..EpochHeader::default() };
+        note_positions(&self.positions, &header);
+        restore::read(state, manifest, |kind, piece| {
+            self.assembler.read(kind, &piece).map_err(restore::unreadable)?;
+            if matches!(kind, kind::NODES | kind::REST) {
+                let piece: Arc<[u8]> = piece.into();
+                for worker in &self.workers {
+                    send(worker, ToWorker::Read { now, kind, piece: Arc::clone(&piece) })?;
+                }
+            }
+            Ok(())
+        })?;
+        self.progress.sealed(epoch);
+        self.progress.durable(epoch);
+        for worker in &self.workers {
+            let input = EpochInput { epoch, now, is_restored: true, ..EpochInput::default() };
+            send(worker, ToWorker::Feed { input, sealed_at: Instant::now() })?;
+        }
+        Ok(())
+    }
+
     fn replay_epoch(&mut self, entry: &EpochEntry) -> Result<(), Error> {
-        let sealed_at = std::time::Instant::now();
+        let sealed_at = Instant::now();
         let events = (0..entry.events.len()).filter_map(|index| {
             let (buffer, len) = entry.events.padded(index)?;
             PaddedEvent::new(buffer, len)
@@ -53,6 +92,10 @@ impl Sequencer {
             *events += entry.events.len() as u64;
             *bytes += entry.events.bytes().len() as u64;
         });
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.logged(&entry.header, entry.events.bytes().len() as u64);
+        }
+        self.serve_checkpoints()?;
         while let Ok(message) = self.receiver.try_recv() {
             self.while_replaying(message);
         }

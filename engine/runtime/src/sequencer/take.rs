@@ -24,7 +24,7 @@ pub(super) struct Pass {
     /// Of sources that moved: where they resume.
     pub(super) positions: Vec<(String, Vec<u8>)>,
     /// Bytes of accepted events.
-    bytes: usize,
+    pub(super) bytes: usize,
 }
 
 impl Pass {

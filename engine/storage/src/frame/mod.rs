@@ -44,6 +44,8 @@ pub(crate) enum Kind {
     Quarantine,
     Ack,
     Outbox,
+    Manifest,
+    State,
 }
 
 impl Kind {
@@ -54,6 +56,8 @@ impl Kind {
             Self::Quarantine => b"TWquar\r\n",
             Self::Ack => b"TWacks\r\n",
             Self::Outbox => b"TWoutb\r\n",
+            Self::Manifest => b"TWmani\r\n",
+            Self::State => b"TWstat\r\n",
         }
     }
 }
@@ -63,7 +67,7 @@ impl Kind {
 pub(crate) struct FileHeader {
     pub(crate) kind: Kind,
     pub(crate) salt: u64,
-    /// Log: the file's first epoch. Quarantine: the lowest id not given out before. Else 0.
+    /// Log: the file's first epoch. Manifest, state: its epoch. Quarantine: the lowest id not given out before. Else 0.
     pub(crate) base: u64,
 }
 

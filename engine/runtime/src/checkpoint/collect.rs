@@ -1,0 +1,320 @@
+//! The checkpoint thread: takes what belongs to a checkpoint as it comes, writes it, and makes it count.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crossbeam::channel::{Receiver, Sender, unbounded};
+use tidewater_model::Timestamp;
+use tidewater_storage::{Checkpoints, Manifest, StateFile, StateFileWriter, StorageError};
+
+use super::{
+    choose::to_keep,
+    control::{Asker, CheckpointStatus, Control},
+    pieces::{
+        Member, MemberChanges, Messages, kind, read_members, read_messages, write_members, write_messages,
+    },
+};
+use crate::{
+    delivery::SinkHandle,
+    error::Error,
+    lifecycle::Lifecycle,
+    metrics::Metrics,
+    sequencer::{assembler::Snapshot, intake::Intake, message::Message},
+};
+
+/// How many pieces of nodes wait to be written. Workers do not wait for room: they write less.
+const QUEUED_PIECES: usize = 8;
+
+/// How long sinks are waited for, so that a restart need not go back behind the checkpoint for one that lags a moment.
+const DELIVERY_WAIT: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether they have come that far.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// A chain gets no longer than this, since every file of it must be whole.
+const LONGEST_CHAIN: usize = 64;
+
+/// A message to the checkpoint thread. Those of an epoch for which no checkpoint is being made are of one that failed.
+pub(crate) enum ToCheckpoint {
+    /// The sequencer has cut an epoch.
+    Begin(Box<Begin>),
+    /// Nodes of a worker.
+    Nodes { epoch: u64, piece: Vec<u8> },
+    /// A worker has begun; what it knows besides nodes.
+    Rest { epoch: u64, piece: Vec<u8> },
+    /// A worker has sent all nodes.
+    Complete { epoch: u64 },
+    /// The epoch is published, and with it durable; who entered and exited since the last such message.
+    Members { epoch: u64, changes: MemberChanges },
+}
+
+/// The way to the checkpoint thread. It never makes anyone wait; what would take much memory asks for room first.
+#[derive(Clone)]
+pub(crate) struct PieceSender {
+    sender: Sender<ToCheckpoint>,
+    nodes: Arc<AtomicUsize>,
+}
+
+/// The other end.
+pub(crate) struct PieceReceiver {
+    receiver: Receiver<ToCheckpoint>,
+    nodes: Arc<AtomicUsize>,
+}
+
+/// Both ends.
+pub(crate) fn channel() -> (PieceSender, PieceReceiver) {
+    let (sender, receiver) = unbounded();
+    let nodes = Arc::new(AtomicUsize::new(0));
+    (PieceSender { sender, nodes: Arc::clone(&nodes) }, PieceReceiver { receiver, nodes })
+}
+
+impl PieceSender {
+    /// Whether nodes should be sent now.
+    pub(crate) fn has_room(&self) -> bool {
+        self.nodes.load(Ordering::Relaxed) < QUEUED_PIECES
+    }
+
+    pub(crate) fn send(&self, message: ToCheckpoint) {
+        if matches!(message, ToCheckpoint::Nodes { .. }) {
+            self.nodes.fetch_add(1, Ordering::Relaxed);
+        }
+        // Without the checkpoint thread the engine is about to end.
+        let _ = self.sender.send(message);
+    }
+}
+
+impl PieceReceiver {
+    /// The next message; `None` once all senders have gone.
+    fn recv(&self) -> Option<ToCheckpoint> {
+        let message = self.receiver.recv().ok()?;
+        if matches!(message, ToCheckpoint::Nodes { .. }) {
+            self.nodes.fetch_sub(1, Ordering::Relaxed);
+        }
+        Some(message)
+    }
+}
+
+/// What the sequencer adds to a checkpoint.
+pub(crate) struct Begin {
+    pub(crate) snapshot: Snapshot,
+    /// Where each source resumes.
+    pub(crate) positions: Vec<(String, Vec<u8>)>,
+    /// Everything, not only what has changed.
+    pub(crate) all: bool,
+    pub(crate) askers: Vec<Asker>,
+}
+
+/// The checkpoint thread's state.
+pub(crate) struct Collector {
+    pub(crate) receiver: PieceReceiver,
+    pub(crate) store: Checkpoints,
+    pub(crate) definitions: Vec<u8>,
+    pub(crate) workers: usize,
+    pub(crate) sinks: Vec<Arc<SinkHandle>>,
+    pub(crate) control: Arc<Control>,
+    pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) intake: Arc<Intake>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// All there are, newest first.
+    pub(crate) all: Vec<Manifest>,
+    /// What the next one builds on: the last one made here, or the one that this engine began with.
+    pub(crate) base: Option<Manifest>,
+    /// Not in a checkpoint yet.
+    pub(crate) messages: Messages,
+    pub(crate) members: MemberChanges,
+}
+
+impl Collector {
+    /// Works until nobody is left who could ask for a checkpoint.
+    pub(crate) fn run(mut self) -> Result<(), Error> {
+        while let Some(message) = self.receiver.recv() {
+            match message {
+                ToCheckpoint::Begin(begin) => self.make(*begin),
+                // The members are those of a checkpoint that failed; the next one needs them.
+                ToCheckpoint::Members { changes, .. } => self.members.extend(changes),
+                ToCheckpoint::Nodes { .. } | ToCheckpoint::Rest { .. } | ToCheckpoint::Complete { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn make(&mut self, mut begin: Begin) {
+        let askers = std::mem::take(&mut begin.askers);
+        let answer = match self.try_make(begin) {
+            Ok(epoch) => Ok(epoch),
+            Err(error) => {
+                if !self.lifecycle.is_failed() {
+                    tracing::error!(%error, "checkpoint failed: it is tried again when the next one is due");
+                }
+                self.control.failed(error.to_string());
+                Err(error.to_string())
+            }
+        };
+        for asker in askers {
+            // Whoever asked may have gone.
+            let _ = asker.send(answer.clone().map_err(Error::failed));
+        }
+        self.intake.post(Message::Wake);
+    }
+
+    fn try_make(&mut self, mut begin: Begin) -> Result<u64, Error> {
+        self.messages.append(&mut begin.snapshot.messages);
+        let file = self.write(&begin)?;
+        let Snapshot { epoch, now, latest, dedup_half, next_place, .. } = begin.snapshot;
+        let delivered = self.delivered(epoch);
+        let mut files = vec![file];
+        if !begin.all {
+            files.extend(self.base.iter().flat_map(|before| before.files.iter().copied()));
+        }
+        let manifest = Manifest {
+            epoch,
+            now,
+            latest,
+            dedup_half,
+            next_place,
+            positions: begin.positions,
+            definitions: self.definitions.clone(),
+            delivered,
+            files,
+        };
+        self.store.commit(&manifest)?;
+        self.count(manifest);
+        Ok(epoch)
+    }
+
+    /// A checkpoint counts: forgets what it holds, and removes those that are not needed any more.
+    fn count(&mut self, manifest: Manifest) {
+        self.messages.clear();
+        self.members.clear();
+        let status = CheckpointStatus::of(&manifest);
+        let first = manifest.files.last().map_or(0, |file| file.bytes);
+        let total = status.bytes.1;
+        tracing::debug!(epoch = status.epoch, bytes = status.bytes.0, of = total, "checkpoint");
+        self.base = Some(manifest.clone());
+        self.all.insert(0, manifest);
+        self.all = to_keep(&self.all, &acknowledged(&self.sinks));
+        if let Err(error) = self.store.keep(&self.all) {
+            tracing::warn!(%error, "an old checkpoint could not be removed; it is tried again with the next one");
+        }
+        let is_long = self.base.as_ref().is_some_and(|base| base.files.len() >= LONGEST_CHAIN);
+        // A start reads at most twice what it must.
+        let rewrite = is_long || total - first >= first;
+        self.metrics.checkpoint_bytes.add(status.bytes.0);
+        self.metrics.checkpoint_epoch.set(status.epoch as f64);
+        self.control.done(status, rewrite);
+        self.metrics.checkpoint_made(self.control.status().took);
+    }
+
+    /// Writes the state file, as its pieces come.
+    fn write(&mut self, begin: &Begin) -> Result<StateFile, Error> {
+        let Self { receiver, store, lifecycle, members, messages, base, .. } = self;
+        let before = base.as_ref().filter(|_| begin.all);
+        let (workers, of) = (self.workers, begin.snapshot.epoch);
+        let file = store.write_state(of, |writer| {
+            writer.append(kind::ALIASES, &begin.snapshot.aliases)?;
+            let (mut complete, mut published) = (0, false);
+            while complete < workers || !published {
+                let message = receiver.recv().ok_or_else(stopped)?;
+                if lifecycle.is_failed() {
+                    return Err(stopped());
+                }
+                match message {
+                    ToCheckpoint::Nodes { epoch, piece } if epoch == of => {
+                        writer.append(kind::NODES, &piece)?;
+                    }
+                    ToCheckpoint::Rest { epoch, piece } if epoch == of => {
+                        writer.append(kind::REST, &piece)?;
+                    }
+                    ToCheckpoint::Complete { epoch } if epoch == of => complete += 1,
+                    ToCheckpoint::Members { epoch, changes } => {
+                        members.extend(changes);
+                        published |= epoch == of;
+                    }
+                    _ => {}
+                }
+            }
+            match before {
+                Some(before) => write_everything(store, before, begin, (members, messages), writer),
+                None => {
+                    write_messages(messages, |piece| writer.append(kind::MESSAGES, piece))?;
+                    // Of several changes of one member the last one counts.
+                    let changes: BTreeMap<Member, Option<Timestamp>> = members.iter().copied().collect();
+                    write_members(changes.into_iter(), |piece| writer.append(kind::MEMBERS, piece))
+                }
+            }
+        });
+        Ok(file?)
+    }
+
+    /// The sinks that have everything up to this epoch, and whose acknowledgements of it are durable.
+    fn delivered(&self, epoch: u64) -> Vec<String> {
+        let until = Instant::now() + DELIVERY_WAIT;
+        loop {
+            let delivered: Vec<String> = self
+                .sinks
+                .iter()
+                .filter(|sink| sink.has_recorded(epoch))
+                .map(|sink| sink.name().to_owned())
+                .collect();
+            let hopeless = self.sinks.iter().filter(|sink| sink.status().state.is_down()).count();
+            if delivered.len() + hopeless >= self.sinks.len()
+                || Instant::now() >= until
+                || self.lifecycle.is_failed()
+            {
+                return delivered;
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+}
+
+/// How far each sink is known to have come for good.
+fn acknowledged(sinks: &[Arc<SinkHandle>]) -> HashMap<String, Option<u64>> {
+    sinks.iter().map(|sink| (sink.name().to_owned(), Some(sink.recorded_epoch()))).collect()
+}
+
+/// Writes messages and members of the checkpoint `before` and since then, without those that are of no use any more.
+fn write_everything(
+    store: &Checkpoints,
+    before: &Manifest,
+    begin: &Begin,
+    (members, messages): (&MemberChanges, &Messages),
+    writer: &mut StateFileWriter<'_>,
+) -> Result<(), StorageError> {
+    write_messages(messages, |piece| writer.append(kind::MESSAGES, piece))?;
+    let mut everyone: BTreeMap<Member, Option<Timestamp>> = members.iter().copied().collect();
+    for file in &before.files {
+        let mut pieces = store.read(file)?;
+        while let Some((kind, piece)) = pieces.read()? {
+            match kind {
+                kind::MESSAGES => {
+                    let (half, _) = read_messages(&piece).map_err(unreadable)?;
+                    if half >= begin.snapshot.oldest_half {
+                        writer.append(kind::MESSAGES, &piece)?;
+                    }
+                }
+                // The newest stands already.
+                kind::MEMBERS => read_members(&piece).map_err(unreadable)?.for_each(|(member, since)| {
+                    everyone.entry(member).or_insert(since);
+                }),
+                _ => {}
+            }
+        }
+    }
+    let members = everyone.into_iter().filter(|(_, since)| since.is_some());
+    write_members(members, |piece| writer.append(kind::MEMBERS, piece))
+}
+
+fn unreadable(error: tidewater_operators::snapshot::Damaged) -> StorageError {
+    StorageError::Refused { detail: error.to_string() }
+}
+
+fn stopped() -> StorageError {
+    StorageError::Refused { detail: "the engine stopped".to_owned() }
+}

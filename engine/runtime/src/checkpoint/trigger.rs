@@ -1,0 +1,104 @@
+//! The sequencer's side of checkpoints: when one is due, and what it adds to it.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tidewater_storage::EpochHeader;
+
+use super::{
+    collect::{Begin, PieceSender, ToCheckpoint},
+    control::{Asker, Control},
+};
+use crate::{error::Error, sequencer::assembler::Snapshot, settings::Settings};
+
+/// More changes of members than these are not kept in memory for the next checkpoint, at 40 bytes each.
+const MOST_CHANGES: u64 = 2_000_000;
+
+/// Decides when checkpoints are made.
+pub(crate) struct Trigger {
+    sender: PieceSender,
+    control: Arc<Control>,
+    every: Duration,
+    log_bytes: u64,
+    /// Where each source resumes.
+    positions: BTreeMap<String, Vec<u8>>,
+    /// The epoch of the last one, here or in an earlier life: those before it have been made.
+    last: u64,
+    begun_at: Instant,
+    /// Bytes of events logged since then.
+    bytes: u64,
+    askers: Vec<Asker>,
+}
+
+impl Trigger {
+    pub(crate) fn new(sender: PieceSender, control: Arc<Control>, last: u64, settings: &Settings) -> Self {
+        Self {
+            sender,
+            control,
+            every: Duration::from_millis(settings.checkpoint_every_ms),
+            log_bytes: settings.checkpoint_log_bytes,
+            positions: BTreeMap::new(),
+            last,
+            begun_at: Instant::now(),
+            bytes: 0,
+            askers: Vec::new(),
+        }
+    }
+
+    /// Takes note of where sources resumed when a checkpoint was made.
+    pub(crate) fn resume(&mut self, positions: &[(String, Vec<u8>)]) {
+        self.positions.extend(positions.iter().cloned());
+    }
+
+    /// Takes note of an epoch with so many bytes of events.
+    pub(crate) fn logged(&mut self, header: &EpochHeader, bytes: u64) {
+        self.resume(&header.positions);
+        self.bytes += bytes;
+    }
+
+    /// Somebody wants one, behind everything that is logged by now.
+    pub(crate) fn ask(&mut self, asker: Asker) {
+        self.askers.push(asker);
+    }
+
+    /// Whether one is to be begun now that `epoch` is cut.
+    pub(crate) fn is_due(&self, epoch: u64, now: Instant) -> bool {
+        let wanted = !self.askers.is_empty()
+            || self.bytes >= self.log_bytes
+            || self.control.changes() >= MOST_CHANGES
+            || now.duration_since(self.begun_at) >= self.every;
+        wanted && epoch > self.last && !self.control.is_busy()
+    }
+
+    /// Answers those who ask for what there is already.
+    pub(crate) fn answer_known(&mut self, epoch: u64) {
+        if epoch <= self.last && !self.control.is_busy() {
+            let made = self.control.status();
+            let answer = match made.trouble {
+                Some(trouble) if made.epoch < epoch => Err(trouble),
+                _ => Ok(made.epoch),
+            };
+            // Whoever asked may have gone.
+            self.askers.drain(..).for_each(|asker| _ = asker.send(answer.clone().map_err(Error::failed)));
+        }
+    }
+
+    /// Whether anything was logged that no checkpoint holds.
+    pub(crate) fn has_news(&self, epoch: u64) -> bool {
+        epoch > self.last
+    }
+
+    /// Begins one; whether it is to hold everything.
+    pub(crate) fn begin(&mut self, snapshot: Snapshot) -> bool {
+        let all = self.control.begin();
+        (self.last, self.begun_at, self.bytes) = (snapshot.epoch, Instant::now(), 0);
+        let positions = self.positions.clone().into_iter().collect();
+        let askers = std::mem::take(&mut self.askers);
+        let begin = Begin { snapshot, positions, all, askers };
+        self.sender.send(ToCheckpoint::Begin(Box::new(begin)));
+        all
+    }
+}
