@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod acks;
+mod checkpoint;
 mod damage;
 mod fixtures;
 mod log;
