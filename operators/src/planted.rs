@@ -54,10 +54,44 @@ pub enum Bug {
     OwnerCountsForOther,
     /// What the dedup window remembers is gone after a restart.
     DedupLostOnRestart,
+    /// A snapshot leaves out what has changed since the one that it is read on top of.
+    SnapshotMissesChanges,
+    /// A snapshot has nodes as they are when they are written, not as they were at its epoch.
+    SnapshotTooNew,
+    /// A checkpoint's messages are not read.
+    MessagesNotRestored,
+    /// A checkpoint's aliases that still wait are not read.
+    AliasesNotRestored,
+    /// Events dated in the future are not in a snapshot.
+    FutureNotRestored,
+    /// After a checkpoint was read no timer is due.
+    TimersNotRestored,
+    /// A checkpoint does not know since when who is a member.
+    SinceNotRestored,
+    /// A start replays the log from the epoch behind the next one.
+    TailBeginsTooLate,
+    /// A checkpoint is begun with although a sink lacks deltas of earlier epochs.
+    CheckpointAheadOfSink,
+    /// Of two snapshots in which a node stands, the older one counts.
+    OldestNodeCounts,
 }
 
 impl Bug {
-    /// Every bug, in the order of their declaration.
+    /// Every bug of checkpoints, in the order of their declaration.
+    pub const OF_CHECKPOINTS: [Self; 10] = [
+        Self::SnapshotMissesChanges,
+        Self::SnapshotTooNew,
+        Self::MessagesNotRestored,
+        Self::AliasesNotRestored,
+        Self::FutureNotRestored,
+        Self::TimersNotRestored,
+        Self::SinceNotRestored,
+        Self::TailBeginsTooLate,
+        Self::CheckpointAheadOfSink,
+        Self::OldestNodeCounts,
+    ];
+
+    /// Every other bug, in the order of their declaration.
     pub const ALL: [Self; 20] = [
         Self::DuplicateCounted,
         Self::LateEventIgnored,

@@ -95,6 +95,11 @@ impl Opening {
         let acknowledged: HashMap<String, Option<u64>> = acknowledged.collect();
         let found = restore::find(state.reader(), &stored.definitions, log.durable_epoch(), &acknowledged)?;
         let from = found.usable.as_ref().map_or(state.meta().log_starts, |usable| usable.epoch + 1);
+        #[cfg(feature = "planted-bugs")]
+        let from = {
+            use tidewater_operators::planted::{Bug, active};
+            from + u64::from(found.usable.is_some() && active(Bug::TailBeginsTooLate))
+        };
         // After the log was opened to be written, since that is what cuts an unfinished entry off.
         let log_reader = state.reader().log(from)?;
         Ok(OpenState {

@@ -4,24 +4,12 @@
 //! `TIDEWATER_CASES` sets how many cases each property is tried on.
 #![allow(clippy::unwrap_used)]
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+mod lives;
 
 use proptest::{prelude::*, test_runner::FileFailurePersistence};
-use tidewater::{
-    DeltaBatch, Engine, Error, ManualClock, Pipeline, Profile, Random, RawEvents, Settings, Sink, Timestamp,
-    offline::{self, Identity, Membership},
-    pipeline::FixedEnvironment,
-};
-use tidewater_connector_api::{Acknowledged, DeliveryError, Position, json::write_delta};
-use tidewater_testkit::{
-    drive::describe,
-    generate::{START, Scenario, scenarios, yaml},
-};
+use tidewater_testkit::{drive::describe, generate::scenarios};
+
+use lives::{EPOCHS, Happens, happens, live};
 
 fn config() -> ProptestConfig {
     let cases = std::env::var("TIDEWATER_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(200.0);
@@ -34,146 +22,17 @@ fn config() -> ProptestConfig {
     }
 }
 
-/// What happens behind an epoch.
-#[derive(Clone, Copy, Debug)]
-enum Happens {
-    Nothing,
-    /// A checkpoint is asked for, and made while the next epochs are computed.
-    Checkpoint,
-    /// A checkpoint is waited for.
-    Checkpointed,
-    /// The engine is stopped in good order, and starts again on so many workers.
-    Stop(usize),
-    /// The engine is left as it is, and starts again on so many workers.
-    Leave(usize),
-}
-
-fn happens() -> impl Strategy<Value = Happens> {
-    prop_oneof![
-        6 => Just(Happens::Nothing),
-        3 => Just(Happens::Checkpoint),
-        3 => Just(Happens::Checkpointed),
-        2 => (1..=3usize).prop_map(Happens::Stop),
-        3 => (1..=3usize).prop_map(Happens::Leave),
-    ]
-}
-
-/// Everything that was delivered, by epoch.
-#[derive(Clone, Debug, Default)]
-struct Lines(Arc<Mutex<BTreeMap<u64, Vec<String>>>>);
-
-impl Sink for Lines {
-    async fn open(&mut self, _: Option<&Acknowledged>) -> Result<Position, DeliveryError> {
-        Ok(Position::default())
-    }
-
-    async fn deliver(&mut self, batches: &[Arc<DeltaBatch>]) -> Result<Position, DeliveryError> {
-        for batch in batches {
-            let line = |delta: tidewater::Delta<'_>| {
-                let mut line = Vec::new();
-                write_delta(&mut line, 0, batch.now(), &delta);
-                String::from_utf8(line).unwrap()
-            };
-            let lines: Vec<String> = batch.iter().map(line).collect();
-            let mut known = self.0.lock().unwrap();
-            let before = known.insert(batch.epoch(), lines.clone());
-            if before.is_some_and(|before| before != lines) {
-                return Err(DeliveryError::refused("an epoch was delivered again with other deltas"));
-            }
-        }
-        Ok(Position::default())
-    }
-}
-
-/// The same key for every state directory, so that ids can be compared.
-struct Fixed;
-
-impl Random for Fixed {
-    fn next(&self) -> u64 {
-        7
-    }
-}
-
-/// What is left of a life.
-#[derive(Debug, PartialEq)]
-struct End {
-    lines: Vec<String>,
-    memberships: Vec<Membership>,
-    profiles: Vec<Profile>,
-    identities: Vec<Identity>,
-}
-
-async fn start(pipeline: &Pipeline, clock: &Arc<ManualClock>, lines: &Lines, at: (&Path, usize)) -> Engine {
-    loop {
-        // By time and bytes none is made: those that happen are enough.
-        let settings =
-            Settings { checkpoint_every_ms: u64::MAX, checkpoint_log_bytes: u64::MAX, ..Settings::default() };
-        let builder = Engine::builder(pipeline)
-            .settings(settings)
-            .clock(Arc::clone(clock) as _)
-            .random(Arc::new(Fixed));
-        match builder.workers(at.1).sink("lines", lines.clone()).state(at.0).start().await {
-            Ok(engine) => return engine,
-            // One that was left takes a moment to let go of it.
-            Err(Error::Storage(_)) => tokio::time::sleep(Duration::from_millis(1)).await,
-            Err(error) => panic!("{error}"),
-        }
-    }
-}
-
-async fn live(scenario: &Scenario, all: &[Happens], directory: &Path) -> End {
-    let pipeline = Pipeline::from_yaml(&yaml(&scenario.spec), &FixedEnvironment::new()).unwrap();
-    let clock = Arc::new(ManualClock::new(Timestamp(START + 5_000)));
-    let lines = Lines::default();
-    let mut engine = start(&pipeline, &clock, &lines, (directory, 1)).await;
-    for (epoch, happens) in scenario.epochs.iter().zip(all) {
-        clock.advance(epoch.wait);
-        // What time alone changes is cut off from what the events do.
-        engine.seal().await.unwrap();
-        engine.ingest_batch(epoch.events.iter().collect::<RawEvents>()).await.unwrap();
-        match *happens {
-            Happens::Nothing => {}
-            Happens::Checkpoint => {
-                let engine = engine.clone();
-                tokio::spawn(async move { engine.checkpoint().await });
-                tokio::task::yield_now().await;
-            }
-            Happens::Checkpointed => _ = engine.checkpoint().await.unwrap(),
-            Happens::Stop(workers) => {
-                engine.shutdown(Duration::from_secs(60)).await.unwrap();
-                engine = start(&pipeline, &clock, &lines, (directory, workers)).await;
-            }
-            Happens::Leave(workers) => {
-                drop(engine);
-                engine = start(&pipeline, &clock, &lines, (directory, workers)).await;
-            }
-        }
-    }
-    engine.flush().await.unwrap();
-    engine.shutdown(Duration::from_secs(60)).await.unwrap();
-    let mut state = offline::open_state(directory).unwrap();
-    End {
-        lines: lines.0.lock().unwrap().values().flatten().cloned().collect(),
-        memberships: state.memberships().unwrap(),
-        profiles: state.profiles().unwrap(),
-        identities: state.identities().unwrap(),
-    }
-}
-
 proptest! {
     #![proptest_config(config())]
 
     #[test]
     fn interruptions_change_nothing(
-        scenario in scenarios(14, 10),
-        happens in prop::collection::vec(happens(), 14),
+        scenario in scenarios(EPOCHS, 10),
+        happens in prop::collection::vec(happens(), EPOCHS),
     ) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let (whole, interrupted) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let expected = runtime.block_on(live(&scenario, &[Happens::Nothing; 14], whole.path()));
-        let found = runtime.block_on(live(&scenario, &happens, interrupted.path()));
-        let story = || format!("{}\n{happens:?}", describe(&scenario));
-        prop_assert_eq!(&found.lines, &expected.lines, "{}", story());
-        prop_assert_eq!(&found, &expected, "{}", story());
+        let expected = live(&scenario, &[Happens::Nothing; EPOCHS]);
+        let found = live(&scenario, &happens);
+        prop_assert_eq!(&found.lines, &expected.lines, "{}\n{:?}", describe(&scenario), &happens);
+        prop_assert_eq!(&found, &expected, "{}\n{:?}", describe(&scenario), &happens);
     }
 }

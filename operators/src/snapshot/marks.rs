@@ -57,6 +57,13 @@ impl Marks {
         self.is_writing && self.pending.take(node)
     }
 
+    /// Leaves a node to be written in its turn, for a planted bug.
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn put_back(&mut self, node: u32) {
+        self.pending.set(node);
+        self.from = 0;
+    }
+
     /// Notes a new node: not there when the snapshot that is being taken was begun.
     pub(crate) fn create(&mut self, node: u32) {
         if self.is_on {

@@ -35,6 +35,10 @@ impl State {
     /// Notes that a node is about to change what is stored of it.
     #[inline]
     pub(crate) fn changes(&mut self, node: u32) {
+        #[cfg(feature = "planted-bugs")]
+        if crate::planted::active(crate::planted::Bug::SnapshotMissesChanges) {
+            return;
+        }
         if self.marks.change(node) {
             self.save(node);
         }
@@ -50,6 +54,11 @@ impl State {
 
     #[cold]
     fn save(&mut self, node: u32) {
+        #[cfg(feature = "planted-bugs")]
+        if crate::planted::active(crate::planted::Bug::SnapshotTooNew) {
+            self.marks.put_back(node);
+            return;
+        }
         if self.slab.get(node).has(CLUSTER) {
             return;
         }
@@ -147,6 +156,11 @@ impl State {
         for (a, b) in &self.cut {
             out.extend_from_slice(&a.to_le_bytes());
             out.extend_from_slice(&b.to_le_bytes());
+        }
+        #[cfg(feature = "planted-bugs")]
+        if crate::planted::active(crate::planted::Bug::FutureNotRestored) {
+            put(out, 0);
+            return;
         }
         put(out, self.pending.values().map(Vec::len).sum::<usize>() as u64);
         for (time, waiting) in &self.pending {

@@ -26,6 +26,7 @@ use crate::{
     lifecycle::Lifecycle,
     metrics::Metrics,
     sequencer::{assembler::Snapshot, intake::Intake, message::Message},
+    status::SinkState,
 };
 
 /// How many pieces of nodes wait to be written. Workers do not wait for room: they write less.
@@ -262,7 +263,9 @@ impl Collector {
                 .filter(|sink| sink.has_recorded(epoch))
                 .map(|sink| sink.name().to_owned())
                 .collect();
-            let hopeless = self.sinks.iter().filter(|sink| sink.status().state.is_down()).count();
+            let is_hopeless =
+                |state: SinkState| state.is_down() || matches!(state, SinkState::Retrying { .. });
+            let hopeless = self.sinks.iter().filter(|sink| is_hopeless(sink.status().state)).count();
             if delivered.len() + hopeless >= self.sinks.len()
                 || Instant::now() >= until
                 || self.lifecycle.is_failed()

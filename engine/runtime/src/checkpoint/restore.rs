@@ -68,7 +68,12 @@ pub(crate) fn read(
     mut each: impl FnMut(u8, Vec<u8>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let mut last = Vec::new();
-    for (number, file) in manifest.files.iter().enumerate() {
+    let mut files: Vec<_> = manifest.files.iter().enumerate().collect();
+    #[cfg(feature = "planted-bugs")]
+    if tidewater_operators::planted::active(tidewater_operators::planted::Bug::OldestNodeCounts) {
+        files.reverse();
+    }
+    for (number, file) in files.drain(..) {
         let mut pieces = state.state_file(file)?;
         while let Some((kind, piece)) = pieces.read()? {
             match kind {

@@ -195,11 +195,10 @@ fn damage_is_an_error() {
     assert!(chunk.len() > 60, "two nodes");
     let read = |chunk: Vec<u8>| {
         let plan = Arc::clone(&plan);
-        let read = timely::execute_directly(move |worker| {
+        timely::execute_directly(move |worker| {
             let mut dataflow = WorkerDataflow::build(worker, plan, Texts::new(1));
             dataflow.read_nodes(Timestamp(START), &chunk)
-        });
-        read
+        })
     };
     assert_eq!(read(chunk.clone()), Ok(()));
     for len in 1..chunk.len() {
