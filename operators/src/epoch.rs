@@ -46,6 +46,10 @@ impl State {
             self.relabel(&relabel, &mut out);
         }
         self.finish_epoch(&[], &[]);
+        #[cfg(feature = "planted-bugs")]
+        if input.is_restored && crate::planted::active(crate::planted::Bug::TimersNotRestored) {
+            self.timers.clear();
+        }
     }
 
     /// Stage 4 among several workers: solves the dirty clusters whose members have all arrived here.

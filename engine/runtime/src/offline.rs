@@ -52,7 +52,11 @@ pub fn open_state_with(
     let (definitions, pipeline) = pipeline_of(&reader)?;
     let plan = Plan::compile(pipeline.spec().clone(), reader.meta().key)?;
     let mut lockstep = Lockstep::new(Arc::clone(&plan), workers.max(1))?;
-    let found = restore::find(&reader, &definitions, u64::MAX, &HashMap::new())?;
+    let is_logged = |epoch| {
+        let read = reader.log(epoch).and_then(|mut log| log.read(&mut EpochEntry::default()));
+        read.unwrap_or(false)
+    };
+    let found = restore::find(&reader, &definitions, is_logged, &HashMap::new())?;
     if let Some(manifest) = &found.usable
         && let Err(error) = lockstep.restore(&reader, manifest)
     {

@@ -93,7 +93,12 @@ impl Opening {
         let acknowledged =
             sinks.iter().map(|(sink, (acks, _))| (sink.clone(), acks.last().map(|ack| ack.epoch)));
         let acknowledged: HashMap<String, Option<u64>> = acknowledged.collect();
-        let found = restore::find(state.reader(), &stored.definitions, log.durable_epoch(), &acknowledged)?;
+        let found = restore::find(
+            state.reader(),
+            &stored.definitions,
+            |epoch| epoch <= log.durable_epoch(),
+            &acknowledged,
+        )?;
         let from = found.usable.as_ref().map_or(state.meta().log_starts, |usable| usable.epoch + 1);
         #[cfg(feature = "planted-bugs")]
         let from = {

@@ -85,12 +85,6 @@ impl WorkerThread {
                     if is_restored {
                         // Everyone has heard of these members in an earlier life.
                         output.changes = Changes::default();
-                        #[cfg(feature = "planted-bugs")]
-                        if tidewater_operators::planted::active(
-                            tidewater_operators::planted::Bug::TimersNotRestored,
-                        ) {
-                            output.next_timer = None;
-                        }
                     }
                     if let Some(snapshot) = &mut snapshot {
                         snapshot.write(&mut dataflow);

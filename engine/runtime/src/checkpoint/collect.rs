@@ -253,7 +253,8 @@ impl Collector {
         Ok(file?)
     }
 
-    /// The sinks that have everything up to this epoch, and whose acknowledgements of it are durable.
+    /// The sinks that have everything up to this epoch, and whose acknowledgements of it are durable. When the engine stops
+    /// nobody is waited for: sinks record themselves how far they have come by then.
     fn delivered(&self, epoch: u64) -> Vec<String> {
         let until = Instant::now() + DELIVERY_WAIT;
         loop {
@@ -268,7 +269,7 @@ impl Collector {
             let hopeless = self.sinks.iter().filter(|sink| is_hopeless(sink.status().state)).count();
             if delivered.len() + hopeless >= self.sinks.len()
                 || Instant::now() >= until
-                || self.lifecycle.is_failed()
+                || self.lifecycle.is_stopping()
             {
                 return delivered;
             }

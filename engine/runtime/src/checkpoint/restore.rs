@@ -20,22 +20,24 @@ pub(crate) struct Found {
     pub(crate) usable: Option<Manifest>,
 }
 
-/// Looks for the newest checkpoint that is whole, is of this pipeline and of epochs that the log has, and that every
+/// Looks for the newest checkpoint that is whole, is of this pipeline and of an epoch that the log has, and that every
 /// sink, given with what it has acknowledged, has all deltas of. A damaged one is told of and passed over.
 pub(crate) fn find(
     state: &StateReader,
     definitions: &Definitions,
-    last_epoch: u64,
+    is_logged: impl Fn(u64) -> bool,
     acknowledged: &HashMap<String, Option<u64>>,
 ) -> Result<Found, Error> {
     let mut found = Found::default();
     for manifest in state.checkpoints()? {
         match manifest {
+            Ok(manifest) if !fits(&manifest, definitions) => {}
             // What is not in the log did not happen.
-            Ok(manifest) if manifest.epoch <= last_epoch && fits(&manifest, definitions) => {
-                found.all.push(manifest);
+            Ok(manifest) if !is_logged(manifest.epoch) => {
+                let epoch = manifest.epoch;
+                tracing::warn!(epoch, "a checkpoint is passed over: the log ends before its epoch");
             }
-            Ok(_) => {}
+            Ok(manifest) => found.all.push(manifest),
             Err(error) => pass_over(&error),
         }
     }

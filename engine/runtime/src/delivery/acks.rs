@@ -44,6 +44,11 @@ impl AckSender {
         self.latest.send_replace(Some(acknowledged));
     }
 
+    /// The last acknowledgement sent.
+    pub(crate) fn latest(&self) -> Option<Acknowledged> {
+        self.latest.borrow().clone()
+    }
+
     /// Waits until the last acknowledgement sent is durable, or never can be.
     pub(crate) async fn settled(&self) {
         let mut written = self.written.clone();

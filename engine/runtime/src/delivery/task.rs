@@ -72,7 +72,21 @@ impl Delivery {
                 return false;
             }
         }
+        self.record_end();
         true
+    }
+
+    /// At the end: it has everything, also the epochs that had nothing for it. Unless that is recorded, a restart could not
+    /// begin with a checkpoint of those.
+    fn record_end(&self) {
+        let delivered = self.handle.progress.borrow().delivered;
+        let recorded = self.acks.as_ref().and_then(AckSender::latest);
+        if let Some(Acknowledged { epoch, position }) = recorded
+            && epoch < delivered
+            && !self.handle.queue.is_given_up()
+        {
+            self.record(delivered, position);
+        }
     }
 
     /// Opens the sink and records where it stands. False if it is not to be used.

@@ -125,9 +125,8 @@ impl Assembler {
         #[cfg(feature = "planted-bugs")]
         {
             use tidewater_operators::planted::{Bug, active};
-            if kind == kind::MESSAGES && active(Bug::MessagesNotRestored)
-                || kind == kind::ALIASES && active(Bug::AliasesNotRestored)
-            {
+            let is_lost = active(Bug::MessagesNotRestored) || active(Bug::DedupLostOnRestart);
+            if kind == kind::MESSAGES && is_lost || kind == kind::ALIASES && active(Bug::AliasesNotRestored) {
                 return Ok(());
             }
         }
