@@ -18,7 +18,7 @@ use tidewater_testkit::generate::scenario;
 use lives::{EPOCHS, End, Happens, happens, live};
 
 /// How many seeds are tried, from 0 on.
-const CASES: u64 = 400;
+const CASES: u64 = 150;
 
 #[test]
 fn every_planted_bug_of_checkpoints_is_found() {

@@ -17,6 +17,7 @@ use tidewater::{
     pipeline::FixedEnvironment,
 };
 use tidewater_connector_api::{Acknowledged, DeliveryError, Position, json::write_delta};
+use tidewater_storage::StorageError;
 use tidewater_testkit::generate::{START, Scenario, yaml};
 
 /// How many epochs a scenario has at most.
@@ -117,7 +118,9 @@ async fn start(pipeline: &Pipeline, clock: &Arc<ManualClock>, lines: &Lines, at:
         match builder.workers(at.1).sink("lines", lines.clone()).state(at.0).start().await {
             Ok(engine) => return engine,
             // One that was left takes a moment to let go of it.
-            Err(Error::Storage(_)) => tokio::time::sleep(Duration::from_millis(1)).await,
+            Err(Error::Storage(error)) if matches!(*error, StorageError::Locked { .. }) => {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
             Err(error) => panic!("{error}"),
         }
     }

@@ -152,31 +152,58 @@ fn later_life(
     (by_epoch(guards.unwrap().join().into_iter().map(Result::unwrap).collect()), texts)
 }
 
-proptest! {
-    #[test]
-    fn a_life_that_begins_with_a_snapshot_is_the_same(
-        steps in prop::collection::vec((step(), request()), 2..12),
-        (before, after) in (1usize..=3, 1usize..=3),
-    ) {
-        let (steps, requests): (Vec<Step>, Vec<Request>) = steps.into_iter().unzip();
-        let plan = Plan::compile(spec(), HashKey::FIXED).unwrap();
-        let (seen, texts, stored) = first_life(&plan, &steps, &requests, before);
-        let whole: Vec<_> = seen.into_iter().map(|epoch| outside(&plan, epoch, &texts)).collect();
-        for newest in 0..stored.len() {
-            let base = (0..=newest).rev().find(|at| stored[*at].all).unwrap();
-            let chain: Vec<Stored> = stored[base..=newest].iter().rev().cloned().collect();
-            let epoch = chain[0].epoch as usize;
-            let (seen, texts) = later_life(&plan, &steps, chain, after);
-            let later: Vec<_> = seen.into_iter().map(|epoch| outside(&plan, epoch, &texts)).collect();
-            for (number, (later, whole)) in later.iter().zip(&whole[epoch - 1..]).enumerate() {
-                prop_assert_eq!(&later.0, &whole.0, "{} epochs after epoch {}", number, epoch);
-                prop_assert_eq!(&later.1, &whole.1);
-                if number > 0 {
-                    prop_assert_eq!(&later.2, &whole.2, "deltas {} epochs after epoch {}", number, epoch);
-                }
+/// Every life that begins with a snapshot of the first one must be the same from there on.
+fn same_lives(steps: Vec<(Step, Request)>, (before, after): (usize, usize)) -> Result<(), TestCaseError> {
+    let (steps, requests): (Vec<Step>, Vec<Request>) = steps.into_iter().unzip();
+    let plan = Plan::compile(spec(), HashKey::FIXED).unwrap();
+    let (seen, texts, stored) = first_life(&plan, &steps, &requests, before);
+    let whole: Vec<_> = seen.into_iter().map(|epoch| outside(&plan, epoch, &texts)).collect();
+    for newest in 0..stored.len() {
+        let base = (0..=newest).rev().find(|at| stored[*at].all).unwrap();
+        let chain: Vec<Stored> = stored[base..=newest].iter().rev().cloned().collect();
+        let epoch = chain[0].epoch as usize;
+        let (seen, texts) = later_life(&plan, &steps, chain, after);
+        let later: Vec<_> = seen.into_iter().map(|epoch| outside(&plan, epoch, &texts)).collect();
+        for (number, (later, whole)) in later.iter().zip(&whole[epoch - 1..]).enumerate() {
+            prop_assert_eq!(&later.0, &whole.0, "{} epochs after epoch {}", number, epoch);
+            prop_assert_eq!(&later.1, &whole.1);
+            if number > 0 {
+                prop_assert_eq!(&later.2, &whole.2, "deltas {} epochs after epoch {}", number, epoch);
             }
         }
     }
+    Ok(())
+}
+
+fn lives() -> impl Strategy<Value = (Vec<(Step, Request)>, (usize, usize))> {
+    (prop::collection::vec((step(), request()), 2..12), (1usize..=3, 1usize..=3))
+}
+
+proptest! {
+    #[test]
+    fn a_life_that_begins_with_a_snapshot_is_the_same((steps, workers) in lives()) {
+        same_lives(steps, workers)?;
+    }
+}
+
+/// Workers are threads, so the bug is planted for the whole process: tests run in processes of their own.
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn nodes_as_they_are_when_they_are_written_are_noticed() {
+    use proptest::{
+        strategy::ValueTree,
+        test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
+    };
+
+    let _planted = crate::planted::plant_everywhere(crate::planted::Bug::SnapshotTooNew);
+    let found = (0..200u8).find(|seed| {
+        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[*seed; 32]);
+        let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+        let (steps, workers) = lives().new_tree(&mut runner).unwrap().current();
+        same_lives(steps, workers).is_err()
+    });
+    println!("SnapshotTooNew: seed {found:?}");
+    assert!(found.is_some());
 }
 
 #[test]
