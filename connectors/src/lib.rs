@@ -22,6 +22,10 @@ pub mod stdout;
 #[cfg(feature = "webhook")]
 pub mod webhook;
 
+/// The largest event that a source can be told to take, in bytes: as much as one epoch holds. An engine that runs such
+/// sources must take as much (`Settings::max_event_bytes`).
+pub const LARGEST_EVENT: usize = 16 << 20;
+
 pub use config::{ConfigError, ConfigKey, ConnectorConfig, Secret};
 
 #[cfg(test)]

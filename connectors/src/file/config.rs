@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::config::{ConfigError, ConfigKey, ConnectorConfig, KeyKind, Reader};
+use crate::{
+    LARGEST_EVENT,
+    config::{ConfigError, ConfigKey, ConnectorConfig, KeyKind, Reader},
+};
 
 /// Largest line by default; a file of one's own may hold larger events than a stranger's request.
 const MAX_EVENT_BYTES: usize = 1 << 20;
@@ -60,7 +63,7 @@ impl ConnectorConfig for FileSourceConfig {
         if follow && path.iter().any(|path| path == "-") {
             reader.error("follow", "standard input can't be followed: it ends when its writer does");
         }
-        let max_event_bytes = reader.bytes("max_event_bytes", MAX_EVENT_BYTES, 16..=1 << 30);
+        let max_event_bytes = reader.bytes("max_event_bytes", MAX_EVENT_BYTES, 16..=LARGEST_EVENT);
         reader.finish(Self { path, follow, max_event_bytes })
     }
 }

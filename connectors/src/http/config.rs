@@ -107,7 +107,7 @@ impl ConnectorConfig for HttpSourceConfig {
             write_keys: reader.texts("write_keys").into_iter().map(Secret::new).collect(),
             max_body_bytes: reader.bytes("max_body_bytes", base.max_body_bytes, 1..=1 << 30),
             max_inflated_bytes: reader.bytes("max_inflated_bytes", base.max_inflated_bytes, 1..=1 << 30),
-            max_event_bytes: reader.bytes("max_event_bytes", base.max_event_bytes, 16..=1 << 30),
+            max_event_bytes: reader.bytes("max_event_bytes", base.max_event_bytes, 16..=crate::LARGEST_EVENT),
             max_batch_events: reader.count("max_batch_events", base.max_batch_events, 1..=1_000_000),
             max_requests: reader.count("max_requests", base.max_requests, 1..=1_000_000),
             max_connections: reader.count("max_connections", base.max_connections, 1..=1_000_000),

@@ -206,6 +206,24 @@ fn damage(place: &Place) {
 }
 
 #[test]
+fn how_large_an_event_may_be_is_up_to_its_source() {
+    let place = Place::new();
+    let source = "{ type: file, path: events.ndjson";
+    assert!(PIPELINE.contains(source));
+    place.write("tidewater.yaml", &PIPELINE.replace(source, &format!("{source}, max_event_bytes: 4MiB")));
+    let event = |message: &str, bytes: usize| {
+        let long = "x".repeat(bytes);
+        format!(
+            "{{\"type\":\"track\",\"event\":\"a\",\"messageId\":\"{message}\",\"userId\":\"u1\",\"timestamp\":\"2026-02-01T00:00:00Z\",\"long\":\"{long}\"}}\n"
+        )
+    };
+    place.write("events.ndjson", &[event("m1", 2 << 20), event("m2", 5 << 20)].concat());
+    assert_success(&place.run(&["run"]));
+    assert_eq!(stdout(&place.run(&["export", "events"])).lines().count(), 1);
+    assert_eq!(place.export("quarantine")[0]["reason"], "too_large");
+}
+
+#[test]
 fn a_damaged_log_is_an_error_everywhere() {
     let place = Place::with_shop(100_000);
     assert_success(&place.run(&["run"]));

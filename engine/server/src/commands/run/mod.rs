@@ -104,7 +104,9 @@ async fn start(args: &RunArgs, pipeline: &Pipeline) -> Result<Engine, Failure> {
         tracing::warn!("the pipeline has no `state`: everything is lost when it ends");
     }
     let memory_limit_bytes = memory::limit(args.memory_limit);
-    let settings = Settings { memory_limit_bytes, ..Settings::default() };
+    // Each source has a limit of its own, which is what counts.
+    let max_event_bytes = tidewater_connectors::LARGEST_EVENT;
+    let settings = Settings { memory_limit_bytes, max_event_bytes, ..Settings::default() };
     let mut builder = Engine::builder(pipeline).settings(settings).rebuild(args.rebuild);
     for (name, source) in sources {
         builder = builder.source(name, source);
