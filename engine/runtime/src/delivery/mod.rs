@@ -59,14 +59,12 @@ impl SinkHandle {
     /// Whether it has everything up to `epoch`, and all it has acknowledged is durable: a restart that makes no earlier
     /// deltas again loses it nothing.
     pub(crate) fn has_recorded(&self, epoch: u64) -> bool {
-        // In this order: what was delivered by now has been sent to be recorded before.
-        let delivered = self.progress.borrow().delivered;
-        let acks = self.acks.lock().unwrap_or_else(PoisonError::into_inner);
-        delivered >= epoch && acks.as_ref().is_some_and(AckWatch::is_settled)
+        self.recorded_epoch() >= epoch
     }
 
     /// The last epoch up to which a restart need not make deltas again for it.
     pub(crate) fn recorded_epoch(&self) -> u64 {
+        // In this order: what was delivered by now has been sent to be recorded before.
         let delivered = self.progress.borrow().delivered;
         let acks = self.acks.lock().unwrap_or_else(PoisonError::into_inner);
         match acks.as_ref() {

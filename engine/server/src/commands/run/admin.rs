@@ -32,7 +32,7 @@ impl Admin {
             Failure::new(Exit::Internal, format!("cannot record metrics: {error}"))
         };
         let mut builder = PrometheusBuilder::new();
-        for name in [metrics::EPOCH_SECONDS, metrics::LOG_SYNC_SECONDS] {
+        for name in [metrics::EPOCH_SECONDS, metrics::LOG_SYNC_SECONDS, metrics::CHECKPOINT_SECONDS] {
             let matcher = Matcher::Full(name.to_owned());
             builder = builder
                 .set_buckets_for_metric(matcher, &EPOCH_BUCKETS)

@@ -33,6 +33,9 @@ pub struct RunArgs {
     /// How long the engine may take to stop.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = super::generate::parse_span)]
     pub shutdown_deadline: Millis,
+    /// How often a checkpoint is made, at least: a restart replays what came after the last one.
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = super::generate::parse_span)]
+    pub checkpoint_every: Millis,
     /// Take no new events above this much memory: a size such as `2GiB`, or `none` [default: 80 % of what this process
     /// may use].
     #[arg(long, value_name = "SIZE")]
@@ -106,7 +109,9 @@ async fn start(args: &RunArgs, pipeline: &Pipeline) -> Result<Engine, Failure> {
     let memory_limit_bytes = memory::limit(args.memory_limit);
     // Each source has a limit of its own, which is what counts.
     let max_event_bytes = tidewater_connectors::LARGEST_EVENT;
-    let settings = Settings { memory_limit_bytes, max_event_bytes, ..Settings::default() };
+    let checkpoint_every_ms = args.checkpoint_every.0.unsigned_abs();
+    let settings =
+        Settings { memory_limit_bytes, max_event_bytes, checkpoint_every_ms, ..Settings::default() };
     let mut builder = Engine::builder(pipeline).settings(settings).rebuild(args.rebuild);
     for (name, source) in sources {
         builder = builder.source(name, source);
@@ -135,7 +140,8 @@ async fn until_ended(engine: &Engine) -> End {
         return End::Engine;
     }
     let replay = *engine.watch_replay().borrow();
-    tracing::info!(events = replay.events, epochs = replay.epochs, "ready");
+    let checkpoint = engine.status().checkpoint.map_or(0, |checkpoint| checkpoint.epoch);
+    tracing::info!(checkpoint, events = replay.events, epochs = replay.epochs, "ready");
     if engine.status().sources.is_empty() {
         return End::Sources(Vec::new());
     }
