@@ -166,6 +166,7 @@ impl Collector {
 
     fn try_make(&mut self, mut begin: Begin) -> Result<u64, Error> {
         self.messages.append(&mut begin.snapshot.messages);
+        self.messages.retain(|(half, _)| *half >= begin.snapshot.oldest_half);
         let file = self.write(&begin)?;
         let Snapshot { epoch, now, latest, dedup_half, next_place, .. } = begin.snapshot;
         let delivered = self.delivered(epoch);

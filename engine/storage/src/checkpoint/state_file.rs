@@ -13,6 +13,9 @@ use crate::frame::{FileHeader, FrameReader, FrameWriter, Kind, MAX_PAYLOAD, Step
 /// stored are hashes.
 const LEVEL: i32 = 1;
 
+/// So much is written before it is synced: one fsync of a whole file would hold up those of the log for long.
+const SYNC_BYTES: u64 = 8 << 20;
+
 /// Bytes in front of a piece: its kind, and its length before it was compressed.
 const HEAD: usize = 5;
 
@@ -20,6 +23,7 @@ const HEAD: usize = 5;
 pub struct StateFileWriter<'a> {
     frames: &'a mut FrameWriter,
     compressor: zstd::bulk::Compressor<'static>,
+    unsynced: u64,
 }
 
 impl StateFileWriter<'_> {
@@ -34,7 +38,12 @@ impl StateFileWriter<'_> {
         let compressed = self.compressor.compress(piece).map_err(|error| self.frames.poison(error))?;
         let mut head = [kind; HEAD];
         head[1..].copy_from_slice(&len.to_le_bytes());
-        self.frames.append(&head, &compressed).map(|_| ())
+        self.unsynced += self.frames.append(&head, &compressed)?;
+        if self.unsynced >= SYNC_BYTES {
+            self.frames.sync()?;
+            self.unsynced = 0;
+        }
+        Ok(())
     }
 }
 
@@ -49,7 +58,7 @@ pub(super) fn write(
     let frames = replace_file(files, path, header, |frames| {
         let compressor =
             zstd::bulk::Compressor::new(LEVEL).map_err(|error| StorageError::io("compress", path, error))?;
-        fill(&mut StateFileWriter { frames, compressor })
+        fill(&mut StateFileWriter { frames, compressor, unsynced: 0 })
     })?;
     Ok(StateFile { epoch, bytes: frames.len() })
 }
