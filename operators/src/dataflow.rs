@@ -277,9 +277,9 @@ impl WorkerDataflow {
     }
 
     /// Begins a snapshot as of the epoch finished last, of all state or of what has changed since the last one was
-    /// begun. Returns what [`read_rest`](Self::read_rest) reads; the nodes follow with
+    /// begun. Returns pieces that [`read_rest`](Self::read_rest) reads; the nodes follow with
     /// [`write_snapshot`](Self::write_snapshot), between the epochs that come.
-    pub fn begin_snapshot(&mut self, all: bool) -> Vec<u8> {
+    pub fn begin_snapshot(&mut self, all: bool) -> Vec<Vec<u8>> {
         self.worker.borrow_mut().state.begin_snapshot(all)
     }
 
@@ -298,8 +298,8 @@ impl WorkerDataflow {
         self.worker.borrow_mut().state.read_nodes(now.0, chunk)
     }
 
-    /// Reads what [`begin_snapshot`](Self::begin_snapshot) returned on one worker for the newest snapshot. Then feed the
-    /// snapshot's epoch, [`restored`](EpochInput::is_restored).
+    /// Reads one of the pieces that [`begin_snapshot`](Self::begin_snapshot) returned on any worker for the newest snapshot,
+    /// after all nodes. When all are read, feed the snapshot's epoch, [`restored`](EpochInput::is_restored).
     ///
     /// # Errors
     /// As [`read_nodes`](Self::read_nodes).
@@ -323,7 +323,7 @@ impl WorkerDataflow {
                 ("texts", state.texts.bytes(state.worker) + state.trait_texts.bytes()),
                 ("links", links),
                 ("timers", state.timers.capacity() as u64 * 16),
-                ("marks", state.marks.bytes()),
+                ("marks", state.marks.bytes() + state.saved.capacity() as u64),
             ],
         }
     }

@@ -37,6 +37,8 @@ pub(crate) struct Lifecycle {
     stopping: AtomicBool,
     /// No handle is left to shut the engine down: it stops by itself.
     abandoned: AtomicBool,
+    /// The last checkpoint is not waited for.
+    given_up: AtomicBool,
     /// Resolves `SourceContext::closing`.
     sources_closing: watch::Sender<bool>,
     /// Threads that may be parked in the dataflow and would not see a failure by themselves.
@@ -50,6 +52,7 @@ impl Lifecycle {
             failed: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
             sources_closing: watch::Sender::new(false),
             parked: Mutex::default(),
         }
@@ -99,6 +102,15 @@ impl Lifecycle {
 
     pub(crate) fn abandon(&self) {
         self.abandoned.store(true, Ordering::SeqCst);
+    }
+
+    /// Says that the last checkpoint is not waited for any longer.
+    pub(crate) fn give_up_checkpoint(&self) {
+        self.given_up.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::SeqCst)
     }
 
     /// Whether nobody waits for it to stop in good order.

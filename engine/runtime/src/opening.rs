@@ -90,8 +90,11 @@ impl Opening {
             acks.last().map(|ack| (sink.clone(), ack.epoch))
         };
         let corrections = stored.corrections(state.reader(), &plan, sinks.iter().filter_map(acknowledged))?;
-        let acknowledged =
-            sinks.iter().map(|(sink, (acks, _))| (sink.clone(), acks.last().map(|ack| ack.epoch)));
+        // One that is to be corrected has by definition not everything: what it lacks is made from the log.
+        let epoch = |sink: &String, acks: &AckFile| {
+            acks.last().map(|ack| ack.epoch).filter(|_| !corrections.contains_key(sink))
+        };
+        let acknowledged = sinks.iter().map(|(sink, (acks, _))| (sink.clone(), epoch(sink, acks)));
         let acknowledged: HashMap<String, Option<u64>> = acknowledged.collect();
         let found = restore::find(
             state.reader(),
@@ -105,6 +108,11 @@ impl Opening {
             use tidewater_operators::planted::{Bug, active};
             from + u64::from(found.usable.is_some() && active(Bug::TailBeginsTooLate))
         };
+        let checkpoints = state.open_checkpoints()?;
+        if found.is_certain {
+            // Those that are of no use must not come to count again once the log has grown past them.
+            checkpoints.keep(&found.all)?;
+        }
         // After the log was opened to be written, since that is what cuts an unfinished entry off.
         let log_reader = state.reader().log(from)?;
         Ok(OpenState {
@@ -114,7 +122,7 @@ impl Opening {
             reader: state.reader().clone(),
             log,
             found,
-            checkpoints: state.open_checkpoints()?,
+            checkpoints,
             definitions: choose::encode(&stored.definitions)?,
             log_reader,
             log_bytes: log_bytes(&self.path, from),

@@ -11,7 +11,7 @@ use crate::{
     checkpoint::{
         collect::{PieceSender, ToCheckpoint},
         control::Control,
-        pieces::MemberChanges,
+        pieces::{MemberChanges, add_members},
     },
     delivery::SinkHandle,
     metrics::Metrics,
@@ -220,10 +220,11 @@ impl Publisher {
         #[cfg(not(feature = "planted-bugs"))]
         let is_planted = false;
         if let Some((_, control)) = self.checkpoints.as_ref().filter(|_| !is_planted) {
-            self.members.extend(batch.iter().map(|delta| {
+            let changes = batch.iter().map(|delta| {
                 let since = (delta.change() == Change::Entered).then_some(batch.now());
                 ((delta.segment_index() as u32, delta.profile()), since)
-            }));
+            });
+            add_members(&mut self.members, changes);
             control.set_changes(self.members.len());
         }
         for sink in &self.sinks {

@@ -30,6 +30,10 @@ pub(crate) struct SinkTask {
 /// How long a last fsync may take beyond the deadline: without it what was delivered is delivered again.
 const LAST_ACK: Duration = Duration::from_secs(2);
 
+/// How long it may take beyond the deadline to notice that a checkpoint is not wanted any more: one fsync of a few
+/// megabytes.
+const LAST_PIECE: Duration = Duration::from_secs(2);
+
 /// Stops the engine; see [`Engine::shutdown`](crate::Engine::shutdown).
 pub(crate) async fn shutdown(
     shared: &Arc<Shared>,
@@ -42,8 +46,15 @@ pub(crate) async fn shutdown(
     let unfinished_sources = stop_sources(shared, tasks.sources, deadline).await;
     shared.intake.close();
     shared.intake.post(Message::Finish);
-    let threads = join_threads(tasks.threads);
-    let drained = tokio::time::timeout_at(deadline, threads).await.is_ok();
+    let mut threads = std::pin::pin!(join_threads(tasks.threads));
+    let mut drained = tokio::time::timeout_at(deadline, &mut threads).await.is_ok();
+    let is_all_out = shared.progress.epochs().lag() == 0;
+    if !drained && is_all_out && shared.checkpoints.as_ref().is_some_and(|control| control.is_busy()) {
+        // Everything is in the log and published; without this checkpoint the next start only takes longer.
+        tracing::warn!("the last checkpoint was not made before the shutdown deadline");
+        shared.lifecycle.give_up_checkpoint();
+        drained = tokio::time::timeout(LAST_PIECE, &mut threads).await.is_ok();
+    }
     if !drained {
         // Whatever blocks (a dataflow in a long epoch, a disk) can't be interrupted; the process may end regardless.
         shared.lifecycle.fail("it did not drain before the shutdown deadline");

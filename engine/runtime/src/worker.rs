@@ -68,7 +68,8 @@ impl WorkerThread {
         }
         let mut at = At::default();
         let mut snapshot = self.checkpoints.map(Snapshots::new);
-        while let Some(message) = next(&self.receiver, &mut dataflow, snapshot.as_mut()) {
+        let is_over = || self.lifecycle.is_failed() || self.lifecycle.is_given_up();
+        while let Some(message) = next(&self.receiver, &mut dataflow, snapshot.as_mut(), is_over) {
             match message {
                 ToWorker::Feed { input, sealed_at } => {
                     at = At { epoch: input.epoch, now: input.now };
@@ -86,12 +87,13 @@ impl WorkerThread {
                         // Everyone has heard of these members in an earlier life.
                         output.changes = Changes::default();
                     }
-                    if let Some(snapshot) = &mut snapshot {
-                        snapshot.write(&mut dataflow);
-                    }
                     let part = ToPublisher::Part { worker: self.index, output, sealed_at };
                     if self.publisher.send(part).is_err() {
                         return Ok(());
+                    }
+                    // Also when the next epoch waits already, or a checkpoint would never get on.
+                    if let Some(snapshot) = &mut snapshot {
+                        snapshot.write(&mut dataflow);
                     }
                 }
                 ToWorker::Ask(job) => job(&mut dataflow, at),
@@ -123,6 +125,7 @@ fn next(
     receiver: &Receiver<ToWorker>,
     dataflow: &mut WorkerDataflow,
     mut snapshot: Option<&mut Snapshots>,
+    is_over: impl Fn() -> bool,
 ) -> Option<ToWorker> {
     loop {
         let Some(snapshot) = snapshot.as_deref_mut().filter(|snapshot| snapshot.is_open()) else {
@@ -137,7 +140,7 @@ fn next(
                 }
             }
             Err(TryRecvError::Disconnected) => {
-                snapshot.finish(dataflow);
+                snapshot.finish(dataflow, is_over);
                 return None;
             }
         }

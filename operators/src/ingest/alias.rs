@@ -22,6 +22,9 @@ use crate::{
     },
 };
 
+/// So many aliases make a piece of a snapshot: about a megabyte.
+const PIECE_ALIASES: usize = 10_000;
+
 /// Resolves the alias events of a log, in its order.
 #[derive(Clone, Debug)]
 pub(super) struct Aliases {
@@ -165,30 +168,28 @@ impl Aliases {
         self.carried.find_or_insert(hash.max(1));
     }
 
-    /// Appends the aliases that still wait, for a snapshot; about 100 bytes each.
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
-        put(out, self.open.values().map(Vec::len).sum::<usize>() as u64);
-        for OpenAlias { event, as_user, as_anonymous } in self.open.values().flatten() {
-            out.extend_from_slice(&event.owner.to_le_bytes());
-            put_i64(out, event.time);
-            put(out, event.place);
-            as_user.write(out);
-            out.push(u8::from(as_anonymous.is_some()));
-            as_anonymous.iter().for_each(|anonymous| anonymous.write(out));
-        }
+    /// The aliases that still wait, for a snapshot, in pieces; about 100 bytes each.
+    pub(super) fn write(&self) -> Vec<Vec<u8>> {
+        let open: Vec<&OpenAlias> = self.open.values().flatten().collect();
+        let piece = |aliases: &[&OpenAlias]| {
+            let mut out = Vec::new();
+            aliases.iter().for_each(|alias| alias.write(&mut out));
+            out
+        };
+        open.chunks(PIECE_ALIASES).map(piece).collect()
     }
 
-    /// Reads what [`write`](Self::write) wrote.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), Damaged> {
-        let mut input = Input(bytes);
-        for _ in 0..input.number::<u64>()? {
+    /// Reads one of the pieces that [`write`](Self::write) made.
+    pub(super) fn read(&mut self, piece: &[u8]) -> Result<(), Damaged> {
+        let mut input = Input(piece);
+        while !input.is_empty() {
             let (owner, time, place) = (input.hash()?, input.time()?, input.number()?);
             let as_user = Named::restore(&mut input)?;
             let as_anonymous = if input.byte()? == 0 { None } else { Some(Named::restore(&mut input)?) };
             let open = OpenAlias { event: AliasEvent { owner, time, place }, as_user, as_anonymous };
             self.open.entry(open.as_user.hash).or_default().push(open);
         }
-        if input.is_empty() { Ok(()) } else { Err(Damaged) }
+        Ok(())
     }
 
     fn is_user(&self, claim: &Claim) -> bool {
@@ -230,6 +231,18 @@ impl Claim {
             [&claim.as_user, &claim.as_anonymous].map(|named| named.as_ref().map(|named| named.hash))
         };
         hashes(self) == hashes(other)
+    }
+}
+
+impl OpenAlias {
+    fn write(&self, out: &mut Vec<u8>) {
+        let Self { event, as_user, as_anonymous } = self;
+        out.extend_from_slice(&event.owner.to_le_bytes());
+        put_i64(out, event.time);
+        put(out, event.place);
+        as_user.write(out);
+        out.push(u8::from(as_anonymous.is_some()));
+        as_anonymous.iter().for_each(|anonymous| anonymous.write(out));
     }
 }
 

@@ -280,14 +280,12 @@ impl Decoder {
         self.staged.waiting -= 1;
     }
 
-    /// What it remembers of past events that does not stand with identifiers, for a snapshot.
-    pub fn write_snapshot(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        self.aliases.write(&mut out);
-        out
+    /// What it remembers of past events that does not stand with identifiers, for a snapshot, in pieces.
+    pub fn write_snapshot(&self) -> Vec<Vec<u8>> {
+        self.aliases.write()
     }
 
-    /// Reads what [`write_snapshot`](Self::write_snapshot) returned.
+    /// Reads one of the pieces that [`write_snapshot`](Self::write_snapshot) returned.
     ///
     /// # Errors
     /// [`Damaged`]: the decoder is of no use any more.

@@ -12,7 +12,7 @@
 //! ```text
 //! nodes    (length u32, node)*    so that a reader may skip what another worker has
 //! node     hash 16 | rank | flags | place | text | traits | links | aliases
-//! rest     links taken back | events dated in the future
+//! rest     (kind, link taken back or event dated in the future)*
 //! ```
 //! All other numbers are LEB128 varints, signed ones in zigzag; hashes and lengths are little-endian; texts are their length and bytes. The format is versioned
 //! where it is stored: with the file that holds it.

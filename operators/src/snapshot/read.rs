@@ -6,7 +6,7 @@ use tidewater_model::Decimal;
 
 use super::{
     bytes::Input,
-    write::{CARRIED, KEPT_FLAGS, scalar},
+    write::{CARRIED, KEPT_FLAGS, rest, scalar},
 };
 use crate::{
     identity::{
@@ -185,25 +185,31 @@ impl State {
         window::combine(windowed, self.slab.get_mut(node), values, panes, self.now, stores);
     }
 
-    /// Reads what is not stored with a node, after all nodes.
-    pub(crate) fn read_rest(&mut self, rest: &[u8]) -> Result<(), Damaged> {
+    /// Reads a piece of what is not stored with a node, after all nodes.
+    pub(crate) fn read_rest(&mut self, piece: &[u8]) -> Result<(), Damaged> {
         let plan = Arc::clone(&self.plan);
-        let mut input = Input(rest);
-        for _ in 0..input.number::<u64>()? {
-            self.cut.insert((input.hash()?, input.hash()?));
-        }
-        for _ in 0..input.number::<u64>()? {
-            let (hash, time, program) = (input.hash()?, input.time()?, input.number::<u16>()?);
-            let values = self.read_values(&plan, &mut input)?;
-            if usize::from(program) >= plan.programs.len() {
-                return Err(Damaged);
-            }
-            if crate::worker_of(hash, self.workers) == self.worker {
-                let node = self.node(hash).ok_or(Damaged)?;
-                self.pending.entry(time).or_default().push(Pending { node, program, values });
+        let mut input = Input(piece);
+        while !input.is_empty() {
+            match input.byte()? {
+                rest::CUT => _ = self.cut.insert((input.hash()?, input.hash()?)),
+                rest::PENDING => self.read_pending(&plan, &mut input)?,
+                _ => return Err(Damaged),
             }
         }
-        if input.is_empty() { Ok(()) } else { Err(Damaged) }
+        Ok(())
+    }
+
+    fn read_pending(&mut self, plan: &Plan, input: &mut Input<'_>) -> Result<(), Damaged> {
+        let (hash, time, program) = (input.hash()?, input.time()?, input.number::<u16>()?);
+        let values = self.read_values(plan, input)?;
+        if usize::from(program) >= plan.programs.len() {
+            return Err(Damaged);
+        }
+        if crate::worker_of(hash, self.workers) == self.worker {
+            let node = self.node(hash).ok_or(Damaged)?;
+            self.pending.entry(time).or_default().push(Pending { node, program, values });
+        }
+        Ok(())
     }
 
     fn read_values(&mut self, plan: &Plan, input: &mut Input<'_>) -> Result<Box<[u64]>, Damaged> {

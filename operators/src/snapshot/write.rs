@@ -1,11 +1,9 @@
 //! Writes nodes as they were at the end of the snapshot's epoch.
 
-use std::sync::Arc;
-
 use super::bytes::{put, put_bytes, put_i64, put_i128};
 use crate::{
     identity::{State, links::Link, state::Pending},
-    plan::{ColumnKind, Plan},
+    plan::ColumnKind,
     profile::{
         aggregate::number,
         layout::{Kind, TraitLayout},
@@ -21,6 +19,18 @@ pub(super) const KEPT_FLAGS: u64 = OWNS | GONE | ALIASED;
 /// Flag of a stored node alone: an accepted event carries the identifier, aliases apart. No node is a cluster, so the bit
 /// is free.
 pub(super) const CARRIED: u64 = CLUSTER;
+
+/// A piece of the rest is of about this size.
+const REST_BYTES: usize = 1 << 20;
+
+/// How an entry of the rest begins.
+pub(super) mod rest {
+    pub(in crate::snapshot) const CUT: u8 = 0;
+    pub(in crate::snapshot) const PENDING: u8 = 1;
+}
+
+/// So many records are looked at in one go, at most.
+const MOST_VISITED: usize = 10_000;
 
 /// How a stored scalar begins.
 pub(super) mod scalar {
@@ -69,18 +79,20 @@ impl State {
 
     /// Begins a snapshot of the epoch just computed, of all nodes or of those that changed since the last one was
     /// begun; returns what is not stored with a node.
-    pub(crate) fn begin_snapshot(&mut self, all: bool) -> Vec<u8> {
+    pub(crate) fn begin_snapshot(&mut self, all: bool) -> Vec<Vec<u8>> {
         self.saved.clear();
         self.marks.begin(all, self.slab.numbers().end);
-        let mut rest = Vec::new();
-        self.write_rest(&mut rest);
-        rest
+        self.write_rest()
     }
 
     /// Appends nodes of the snapshot to `out` until it has at least `bytes` bytes; true when all have been written.
     pub(crate) fn write_snapshot(&mut self, out: &mut Vec<u8>, bytes: usize) -> bool {
         out.append(&mut self.saved);
-        while out.len() < bytes {
+        // Clusters are passed over, which takes time too.
+        for _ in 0..MOST_VISITED {
+            if out.len() >= bytes {
+                break;
+            }
             let Some(record) = self.marks.next() else { return true };
             if !self.slab.get(record).has(CLUSTER) {
                 self.write_node(record, out);
@@ -149,32 +161,42 @@ impl State {
         }
     }
 
-    /// Links taken back, and what waits for its time.
-    fn write_rest(&self, out: &mut Vec<u8>) {
-        let plan = Arc::clone(&self.plan);
-        put(out, self.cut.len() as u64);
+    /// Links taken back, and what waits for its time, in pieces.
+    fn write_rest(&self) -> Vec<Vec<u8>> {
+        let mut pieces = Vec::new();
+        let mut piece = Vec::new();
+        let mut end = |piece: &mut Vec<u8>, least: usize| {
+            if piece.len() > least {
+                pieces.push(std::mem::take(piece));
+            }
+        };
         for (a, b) in &self.cut {
-            out.extend_from_slice(&a.to_le_bytes());
-            out.extend_from_slice(&b.to_le_bytes());
+            piece.push(rest::CUT);
+            piece.extend_from_slice(&a.to_le_bytes());
+            piece.extend_from_slice(&b.to_le_bytes());
+            end(&mut piece, REST_BYTES);
         }
-        #[cfg(feature = "planted-bugs")]
-        if crate::planted::active(crate::planted::Bug::FutureNotRestored) {
-            put(out, 0);
-            return;
-        }
-        put(out, self.pending.values().map(Vec::len).sum::<usize>() as u64);
         for (time, waiting) in &self.pending {
+            #[cfg(feature = "planted-bugs")]
+            if crate::planted::active(crate::planted::Bug::FutureNotRestored) {
+                break;
+            }
             for Pending { node, program, values } in waiting {
-                out.extend_from_slice(&self.slab.get(*node).hash().to_le_bytes());
-                put_i64(out, *time);
-                put(out, u64::from(*program));
-                self.write_values(&plan, *program, values, out);
+                piece.push(rest::PENDING);
+                piece.extend_from_slice(&self.slab.get(*node).hash().to_le_bytes());
+                put_i64(&mut piece, *time);
+                put(&mut piece, u64::from(*program));
+                self.write_values(*program, values, &mut piece);
+                end(&mut piece, REST_BYTES);
             }
         }
+        end(&mut piece, 0);
+        pieces
     }
 
     /// An event's values: the condition bits as they are, then the columns.
-    fn write_values(&self, plan: &Plan, program: u16, values: &[u64], out: &mut Vec<u8>) {
+    fn write_values(&self, program: u16, values: &[u64], out: &mut Vec<u8>) {
+        let plan = &self.plan;
         values[..plan.condition_words].iter().for_each(|word| put(out, *word));
         for (index, column) in plan.columns.iter().enumerate() {
             let at = plan.condition_words + 2 * index;

@@ -17,7 +17,8 @@ use super::{
     choose::to_keep,
     control::{Asker, CheckpointStatus, Control},
     pieces::{
-        Member, MemberChanges, Messages, kind, read_members, read_messages, write_members, write_messages,
+        Member, MemberChanges, Messages, add_members, kind, read_members, read_messages, write_members,
+        write_messages,
     },
 };
 use crate::{
@@ -138,7 +139,7 @@ impl Collector {
             match message {
                 ToCheckpoint::Begin(begin) => self.make(*begin),
                 // The members are those of a checkpoint that failed; the next one needs them.
-                ToCheckpoint::Members { changes, .. } => self.members.extend(changes),
+                ToCheckpoint::Members { changes, .. } => add_members(&mut self.members, changes),
                 ToCheckpoint::Nodes { .. } | ToCheckpoint::Rest { .. } | ToCheckpoint::Complete { .. } => {}
             }
         }
@@ -205,7 +206,7 @@ impl Collector {
             tracing::warn!(%error, "an old checkpoint could not be removed; it is tried again with the next one");
         }
         let is_long = self.base.as_ref().is_some_and(|base| base.files.len() >= LONGEST_CHAIN);
-        // A start reads at most twice what it must.
+        // So a start reads about twice what it must at most.
         let rewrite = is_long || total - first >= first;
         self.metrics.checkpoint_bytes.add(status.bytes.0);
         self.metrics.checkpoint_epoch.set(status.epoch as f64);
@@ -219,11 +220,11 @@ impl Collector {
         let before = base.as_ref().filter(|_| begin.all);
         let (workers, of) = (self.workers, begin.snapshot.epoch);
         let file = store.write_state(of, |writer| {
-            writer.append(kind::ALIASES, &begin.snapshot.aliases)?;
+            begin.snapshot.aliases.iter().try_for_each(|piece| writer.append(kind::ALIASES, piece))?;
             let (mut complete, mut published) = (0, false);
             while complete < workers || !published {
                 let message = receiver.recv().ok_or_else(stopped)?;
-                if lifecycle.is_failed() {
+                if lifecycle.is_failed() || lifecycle.is_given_up() {
                     return Err(stopped());
                 }
                 match message {
@@ -235,14 +236,17 @@ impl Collector {
                     }
                     ToCheckpoint::Complete { epoch } if epoch == of => complete += 1,
                     ToCheckpoint::Members { epoch, changes } => {
-                        members.extend(changes);
+                        add_members(members, changes);
                         published |= epoch == of;
                     }
                     _ => {}
                 }
             }
             match before {
-                Some(before) => write_everything(store, before, begin, (members, messages), writer),
+                Some(before) => {
+                    let is_over = || lifecycle.is_failed() || lifecycle.is_given_up();
+                    write_everything((store, before), begin, (members, messages), writer, is_over)
+                }
                 None => {
                     write_messages(messages, |piece| writer.append(kind::MESSAGES, piece))?;
                     // Of several changes of one member the last one counts.
@@ -267,7 +271,9 @@ impl Collector {
                 .collect();
             let is_hopeless =
                 |state: SinkState| state.is_down() || matches!(state, SinkState::Retrying { .. });
-            let hopeless = self.sinks.iter().filter(|sink| is_hopeless(sink.status().state)).count();
+            let is_lacking = |sink: &&Arc<SinkHandle>| !delivered.iter().any(|name| name == sink.name());
+            let lacking = self.sinks.iter().filter(is_lacking);
+            let hopeless = lacking.filter(|sink| is_hopeless(sink.status().state)).count();
             if delivered.len() + hopeless >= self.sinks.len()
                 || Instant::now() >= until
                 || self.lifecycle.is_stopping()
@@ -286,17 +292,20 @@ fn acknowledged(sinks: &[Arc<SinkHandle>]) -> HashMap<String, Option<u64>> {
 
 /// Writes messages and members of the checkpoint `before` and since then, without those that are of no use any more.
 fn write_everything(
-    store: &Checkpoints,
-    before: &Manifest,
+    (store, before): (&Checkpoints, &Manifest),
     begin: &Begin,
     (members, messages): (&MemberChanges, &Messages),
     writer: &mut StateFileWriter<'_>,
+    is_over: impl Fn() -> bool,
 ) -> Result<(), StorageError> {
     write_messages(messages, |piece| writer.append(kind::MESSAGES, piece))?;
     let mut everyone: BTreeMap<Member, Option<Timestamp>> = members.iter().copied().collect();
     for file in &before.files {
         let mut pieces = store.read(file)?;
         while let Some((kind, piece)) = pieces.read()? {
+            if is_over() {
+                return Err(stopped());
+            }
             match kind {
                 kind::MESSAGES => {
                     let (half, _) = read_messages(&piece).map_err(unreadable)?;

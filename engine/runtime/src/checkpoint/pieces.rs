@@ -1,5 +1,7 @@
 //! The pieces of a state file that are neither nodes nor aliases: accepted messages, and since when who is a member.
 
+use std::collections::BTreeMap;
+
 use tidewater_model::{ProfileId, Timestamp};
 use tidewater_operators::snapshot::Damaged;
 
@@ -62,6 +64,28 @@ pub(crate) type Member = (u32, ProfileId);
 
 /// Who entered, and when, or exited, in order.
 pub(crate) type MemberChanges = Vec<(Member, Option<Timestamp>)>;
+
+/// More changes than these are not kept: of each member only the last one is.
+const MOST_CHANGES: usize = 2_000_000;
+
+/// Adds later changes; what is kept is bounded by this limit or by how many members there are.
+pub(crate) fn add_members(
+    changes: &mut MemberChanges,
+    later: impl IntoIterator<Item = (Member, Option<Timestamp>)>,
+) {
+    changes.extend(later);
+    if changes.len() >= MOST_CHANGES && changes.len() == changes.capacity()
+        || changes.len() > 4 * MOST_CHANGES
+    {
+        collapse(changes);
+    }
+}
+
+/// Keeps of each member the last change.
+fn collapse(changes: &mut MemberChanges) {
+    let last: BTreeMap<Member, Option<Timestamp>> = changes.drain(..).collect();
+    changes.extend(last);
+}
 
 /// Stands for "exited" where a time would stand. No event is that old.
 const EXITED: i64 = i64::MIN;

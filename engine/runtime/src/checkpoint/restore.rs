@@ -18,6 +18,8 @@ pub(crate) struct Found {
     pub(crate) all: Vec<Manifest>,
     /// The one to begin with.
     pub(crate) usable: Option<Manifest>,
+    /// The others were seen to be of no use; not so if one could not be read for another reason than damage.
+    pub(crate) is_certain: bool,
 }
 
 /// Looks for the newest checkpoint that is whole, is of this pipeline and of an epoch that the log has, and that every
@@ -28,7 +30,7 @@ pub(crate) fn find(
     is_logged: impl Fn(u64) -> bool,
     acknowledged: &HashMap<String, Option<u64>>,
 ) -> Result<Found, Error> {
-    let mut found = Found::default();
+    let mut found = Found { is_certain: true, ..Found::default() };
     for manifest in state.checkpoints()? {
         match manifest {
             Ok(manifest) if !fits(&manifest, definitions) => {}
@@ -38,23 +40,29 @@ pub(crate) fn find(
                 tracing::warn!(epoch, "a checkpoint is passed over: the log ends before its epoch");
             }
             Ok(manifest) => found.all.push(manifest),
-            Err(error) => pass_over(&error),
+            Err(error) => found.pass_over(&error),
         }
     }
-    for manifest in found.all.iter().filter(|manifest| is_delivered(manifest, acknowledged)) {
-        match check(state, manifest) {
+    while let Some(place) = found.all.iter().position(|manifest| is_delivered(manifest, acknowledged)) {
+        match check(state, &found.all[place]) {
             Ok(()) => {
-                found.usable = Some(manifest.clone());
+                found.usable = Some(found.all[place].clone());
                 break;
             }
-            Err(error) => pass_over(&error),
+            Err(error) => {
+                found.pass_over(&error);
+                found.all.remove(place);
+            }
         }
     }
     Ok(found)
 }
 
-fn pass_over(error: &StorageError) {
-    tracing::warn!(%error, "a checkpoint is passed over: an earlier one or the log is used instead");
+impl Found {
+    fn pass_over(&mut self, error: &StorageError) {
+        tracing::warn!(%error, "a checkpoint is passed over: an earlier one or the log is used instead");
+        self.is_certain &= matches!(error, StorageError::Damaged { .. });
+    }
 }
 
 /// Reads all files of a checkpoint once: that something is wrong must be known before anything is computed from it.

@@ -41,7 +41,7 @@ pub(crate) struct Snapshot {
     pub(crate) now: Timestamp,
     pub(crate) latest: Timestamp,
     pub(crate) next_place: u64,
-    pub(crate) aliases: Vec<u8>,
+    pub(crate) aliases: Vec<Vec<u8>>,
     pub(crate) messages: Messages,
     /// Which half of the dedup window it is; messages of earlier ones than `oldest_half` are forgotten.
     pub(crate) dedup_half: i64,
@@ -195,7 +195,13 @@ impl Assembler {
     #[inline]
     fn keep_message(&mut self, key: MessageKey) {
         if let Some(messages) = &mut self.messages {
-            note_message(messages, self.dedup.stored(key));
+            let stored = self.dedup.stored(key);
+            if messages.last().is_some_and(|(half, _)| *half != stored.0) {
+                // What is forgotten need not wait for a checkpoint, should none be made for long.
+                let oldest = self.dedup.oldest_half();
+                messages.retain(|(half, _)| *half >= oldest);
+            }
+            note_message(messages, stored);
         }
     }
 

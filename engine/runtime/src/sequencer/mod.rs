@@ -329,7 +329,9 @@ impl Sequencer {
             // One is under way, which says when it is done.
             match self.receiver.recv_timeout(LONGEST_WAIT) {
                 Ok(Message::Computed(computed)) => self.note_computed(computed),
-                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(Message::Wake) | Err(RecvTimeoutError::Timeout) => {}
+                // Whatever raced with the end is answered there.
+                Ok(message) => self.flow.postponed.push_back(message),
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
         }

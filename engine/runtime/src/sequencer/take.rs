@@ -91,7 +91,9 @@ impl Sequencer {
                 }
             }
         }
-        self.finish(pass)
+        self.finish(pass)?;
+        // What woke the sequencer meanwhile may have been the end of a checkpoint that somebody waits behind.
+        self.serve_checkpoints()
     }
 
     /// Takes in one batch. One that fits an epoch is not spread over two: its source resumes behind it or before it.

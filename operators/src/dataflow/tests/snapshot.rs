@@ -50,7 +50,7 @@ impl Taken {
             self.write(dataflow, usize::MAX);
             // There is nothing yet that the first one could be read on top of.
             let all = all || self.done.is_empty();
-            let rest = vec![dataflow.begin_snapshot(all)];
+            let rest = dataflow.begin_snapshot(all);
             self.open = Some(Stored { epoch: at.0, now: at.1, all, chunks: Vec::new(), rest });
         }
         self.write(dataflow, request.bytes);
