@@ -13,7 +13,7 @@ use crate::checkpoint::{self, Checkpoints, Manifest, StateFile, StateFileReader}
 use crate::codec;
 use crate::error::StorageError;
 use crate::files::{DiskFiles, Files, Locking, TEMPORARY_SUFFIX, decode_name, encode_name};
-use crate::frame::{FileHeader, FrameReader, Kind, Step, create_file, replace_file};
+use crate::frame::{FileHeader, FrameReader, Kind, create_file, replace_file};
 use crate::log::{self, FIRST_EPOCH, LogOptions, LogReader, LogWriter, Recovered};
 use crate::outbox::{Outbox, OutboxOptions};
 use crate::quarantine::{Filter, Quarantine, QuarantineOptions, QuarantineReader};
@@ -376,13 +376,7 @@ fn write_meta(files: &dyn Files, path: &Path, meta: &Meta) -> Result<(), Storage
 
 fn read_meta(files: &dyn Files, path: &Path) -> Result<Meta, StorageError> {
     let mut reader = FrameReader::open(files, path, Kind::Meta)?;
-    let mut payload = Vec::new();
-    match reader.next(&mut payload, 0)? {
-        Step::Frame(frame) if frame.end == reader.len() => {}
-        Step::Frame(_) => return Err(reader.damaged("more follows than should")),
-        Step::End => return Err(reader.damaged("the file ends behind its header")),
-        Step::Bad(detail) => return Err(reader.damaged(detail)),
-    }
+    let mut payload = reader.only()?;
     let (head, used) = codec::decode_prefix::<MetaHead>(&payload)
         .map_err(|_| reader.damaged("its contents cannot be decoded"))?;
     let definitions = payload.split_off(used);

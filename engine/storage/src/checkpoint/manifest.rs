@@ -8,7 +8,7 @@ use tidewater_model::{HashKey, Timestamp};
 use crate::codec;
 use crate::error::StorageError;
 use crate::files::Files;
-use crate::frame::{FileHeader, FrameReader, Kind, Step, replace_file};
+use crate::frame::{FileHeader, FrameReader, Kind, replace_file};
 
 /// A checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,13 +53,7 @@ impl Manifest {
 
     pub(super) fn read(files: &dyn Files, path: &Path, epoch: u64) -> Result<Self, StorageError> {
         let mut reader = FrameReader::open(files, path, Kind::Manifest)?;
-        let mut payload = Vec::new();
-        match reader.next(&mut payload, 0)? {
-            Step::Frame(frame) if frame.end == reader.len() => {}
-            Step::Frame(_) => return Err(reader.damaged("more follows than should")),
-            Step::End => return Err(reader.damaged("the file ends behind its header")),
-            Step::Bad(detail) => return Err(reader.damaged(detail)),
-        }
+        let payload = reader.only()?;
         let (manifest, used) = codec::decode_prefix::<Self>(&payload)
             .map_err(|_| reader.damaged("its contents cannot be decoded"))?;
         let is_chain = manifest.files.first().is_some_and(|file| file.epoch == epoch)

@@ -98,6 +98,17 @@ impl FrameReader {
         Ok(step)
     }
 
+    /// The payload of a file that holds one frame and nothing else, as it was written all at once.
+    pub(crate) fn only(&mut self) -> Result<Vec<u8>, StorageError> {
+        let mut payload = Vec::new();
+        match self.next(&mut payload, 0)? {
+            Step::Frame(frame) if frame.end == self.len => Ok(payload),
+            Step::Frame(_) => Err(self.damaged("more follows than should")),
+            Step::End => Err(self.damaged("the file ends behind its header")),
+            Step::Bad(detail) => Err(self.damaged(detail)),
+        }
+    }
+
     /// The next frame of a file that another process may be appending to; `None` at the end of what is whole.
     pub(crate) fn next_live(
         &mut self,
