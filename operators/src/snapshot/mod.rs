@@ -14,8 +14,8 @@
 //! node     hash 16 | rank | flags | place | text | traits | links | aliases
 //! rest     (kind, link taken back or event dated in the future)*
 //! ```
-//! All other numbers are LEB128 varints, signed ones in zigzag; hashes and lengths are little-endian; texts are their length and bytes. The format is versioned
-//! where it is stored: with the file that holds it.
+//! All other numbers are LEB128 varints, signed ones in zigzag; hashes and lengths are little-endian; texts are their length
+//! and bytes. The format is versioned where it is stored: with the file that holds it.
 
 pub(crate) mod bytes;
 mod marks;

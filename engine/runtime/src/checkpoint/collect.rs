@@ -56,7 +56,8 @@ pub(crate) enum ToCheckpoint {
     Members { epoch: u64, changes: MemberChanges },
 }
 
-/// The way to the checkpoint thread. It never makes anyone wait; what would take much memory asks for room first.
+/// The way to the checkpoint thread. It never makes anyone wait. Nodes, which are most of a checkpoint, ask for room first;
+/// what changes meanwhile is kept at its worker, at most all of its state.
 #[derive(Clone)]
 pub(crate) struct PieceSender {
     sender: Sender<ToCheckpoint>,
@@ -206,7 +207,7 @@ impl Collector {
             tracing::warn!(%error, "an old checkpoint could not be removed; it is tried again with the next one");
         }
         let is_long = self.base.as_ref().is_some_and(|base| base.files.len() >= LONGEST_CHAIN);
-        // So a start reads about twice what it must at most.
+        // So a start reads about twice what it must, and three times at the worst: just before the limit and just behind it.
         let rewrite = is_long || total - first >= first;
         self.metrics.checkpoint_bytes.add(status.bytes.0);
         self.metrics.checkpoint_epoch.set(status.epoch as f64);
