@@ -14,7 +14,13 @@ pub fn write_delta(out: &mut Vec<u8>, epoch: u64, now: Timestamp, delta: &Delta<
 /// Writes the deltas of one batch as [`write_delta`] does; what they have in common is worked out once.
 #[derive(Clone, Debug)]
 pub struct DeltaWriter {
+    /// All up to the segment's name, then the segment of the delta before: a batch is sorted by segment.
     head: Vec<u8>,
+    /// How much of `head` stays whatever the segment is.
+    common: usize,
+    segment: Option<usize>,
+    /// Of each identifier its name, quoted.
+    identifiers: Vec<Vec<u8>>,
 }
 
 impl DeltaWriter {
@@ -25,68 +31,98 @@ impl DeltaWriter {
         head.extend_from_slice(b",\"now\":\"");
         write_time(&mut head, now);
         head.extend_from_slice(b"\",\"segment\":");
-        Self { head }
+        let common = head.len();
+        Self { head, common, segment: None, identifiers: Vec::new() }
     }
 
     /// Appends one of them, without a newline.
-    pub fn write(&self, out: &mut Vec<u8>, delta: &Delta<'_>) {
+    pub fn write(&mut self, out: &mut Vec<u8>, delta: &Delta<'_>) {
+        self.prepare(delta);
         out.extend_from_slice(&self.head);
-        write_string(out, delta.segment());
-        out.extend_from_slice(b",\"profile\":\"");
         out.extend_from_slice(&delta.profile().encode());
         out.extend_from_slice(b"\",\"change\":\"");
         out.extend_from_slice(delta.change().name().as_bytes());
         out.extend_from_slice(b"\",\"reason\":");
         write_string(out, delta.reason());
         out.extend_from_slice(b",\"identifiers\":{");
-        write_identifiers(out, delta);
+        self.write_identifiers(out, delta);
         out.push(b'}');
-        write_more(out, delta);
+        self.write_more(out, delta);
         out.push(b'}');
     }
-}
 
-fn write_identifiers(out: &mut Vec<u8>, delta: &Delta<'_>) {
-    let names = delta.names().identifiers();
-    let mut open = None;
-    for (identifier, value) in delta.identifiers() {
-        if open == Some(identifier) {
-            out.push(b',');
-        } else {
-            if open.is_some() {
-                out.extend_from_slice(b"],");
-            }
-            write_string(out, &names[identifier]);
-            out.extend_from_slice(b":[");
-            open = Some(identifier);
+    fn prepare(&mut self, delta: &Delta<'_>) {
+        let segment = Some(delta.segment_index());
+        if self.segment == segment {
+            return;
         }
-        write_string(out, value);
+        if self.segment.is_none() {
+            self.identifiers = delta.names().identifiers().iter().map(|name| quoted(name)).collect();
+        }
+        self.segment = segment;
+        self.head.truncate(self.common);
+        write_string(&mut self.head, delta.segment());
+        self.head.extend_from_slice(b",\"profile\":\"");
     }
-    if open.is_some() {
-        out.push(b']');
+
+    fn write_identifiers(&self, out: &mut Vec<u8>, delta: &Delta<'_>) {
+        let mut open = None;
+        for (identifier, value) in delta.identifiers() {
+            if open == Some(identifier) {
+                out.push(b',');
+            } else {
+                if open.is_some() {
+                    out.extend_from_slice(b"],");
+                }
+                out.extend_from_slice(&self.identifiers[identifier]);
+                out.extend_from_slice(b":[");
+                open = Some(identifier);
+            }
+            write_string(out, value);
+        }
+        if open.is_some() {
+            out.push(b']');
+        }
+    }
+
+    fn write_more(&self, out: &mut Vec<u8>, delta: &Delta<'_>) {
+        let mut first = true;
+        for (identifier, count) in delta.more() {
+            out.extend_from_slice(if first { b",\"more\":{" } else { b"," });
+            first = false;
+            out.extend_from_slice(&self.identifiers[identifier]);
+            out.push(b':');
+            write_u64(out, u64::from(count));
+        }
+        if !first {
+            out.push(b'}');
+        }
     }
 }
 
-fn write_more(out: &mut Vec<u8>, delta: &Delta<'_>) {
-    let mut first = true;
-    for (identifier, count) in delta.more() {
-        out.extend_from_slice(if first { b",\"more\":{" } else { b"," });
-        first = false;
-        write_string(out, &delta.names().identifiers()[identifier]);
-        out.push(b':');
-        write_u64(out, u64::from(count));
-    }
-    if !first {
-        out.push(b'}');
-    }
+fn quoted(text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_string(&mut out, text);
+    out
 }
 
 /// Appends a JSON string, quotes included: `"`, `\` and control characters escaped, all else as it is.
 pub fn write_string(out: &mut Vec<u8>, text: &str) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    out.push(b'"');
     let bytes = text.as_bytes();
-    // Whole runs are copied; few strings hold anything to escape.
+    out.push(b'"');
+    // Without a branch for each byte: hardly any string holds one to escape.
+    let must_escape = |byte: &u8| (*byte < 0x20) | (*byte == b'"') | (*byte == b'\\');
+    if bytes.iter().fold(false, |any, byte| any | must_escape(byte)) {
+        escape(out, bytes);
+    } else {
+        out.extend_from_slice(bytes);
+    }
+    out.push(b'"');
+}
+
+#[cold]
+fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut run = 0;
     for (place, byte) in bytes.iter().enumerate() {
         let escape = match *byte {
@@ -109,7 +145,6 @@ pub fn write_string(out: &mut Vec<u8>, text: &str) {
         run = place + 1;
     }
     out.extend_from_slice(&bytes[run..]);
-    out.push(b'"');
 }
 
 /// Appends a whole number.

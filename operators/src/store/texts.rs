@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 /// The texts of all identifiers of a process: append-only, one part a worker, readable by every worker.
 #[derive(Debug, Default)]
 pub struct Texts {
-    parts: Vec<RwLock<Vec<u8>>>,
+    parts: Vec<RwLock<String>>,
     traits: RwLock<Vec<u8>>,
 }
 
@@ -21,8 +21,10 @@ impl Texts {
         Arc::new(Self { parts: (0..workers).map(|_| RwLock::default()).collect(), traits: RwLock::default() })
     }
 
-    /// Appends a text to a worker's part.
+    /// Appends a text to a worker's part. Identifiers are normalized, so they are text; one that is not is kept as an
+    /// empty one.
     pub(crate) fn append(&self, worker: usize, text: &[u8]) -> TextRef {
+        let text = std::str::from_utf8(text).unwrap_or_default();
         let mut part = self.parts[worker].write().unwrap_or_else(PoisonError::into_inner);
         let start = part.len() as u64;
         if part.capacity() - part.len() < text.len() {
@@ -30,7 +32,7 @@ impl Texts {
             let room = (part.len() / 8).max(4_096);
             part.reserve_exact(room + text.len());
         }
-        part.extend_from_slice(text);
+        part.push_str(text);
         TextRef((worker as u64) << 56 | start << 16 | text.len() as u64)
     }
 
@@ -38,9 +40,7 @@ impl Texts {
     pub(crate) fn read<R>(&self, text: TextRef, read: impl FnOnce(&str) -> R) -> R {
         let part = self.parts[(text.0 >> 56) as usize].read().unwrap_or_else(PoisonError::into_inner);
         let start = (text.0 >> 16 & 0xff_ffff_ffff) as usize;
-        let bytes = &part[start..start + (text.0 & 0xffff) as usize];
-        // Only normalized identifiers are appended, which are text; an empty one would show that they were not.
-        read(std::str::from_utf8(bytes).unwrap_or_default())
+        read(&part[start..start + (text.0 & 0xffff) as usize])
     }
 
     /// Bytes of memory of one worker's part.

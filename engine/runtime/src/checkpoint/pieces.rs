@@ -22,14 +22,15 @@ pub(crate) mod kind {
 /// So many entries make a piece: about a megabyte.
 const ENTRIES: usize = 1 << 16;
 
-/// Accepted messages, as the dedup window stores them, by the half of a window in which they came.
+/// Accepted messages, as the dedup window stores them, by the half of a window in which they came; in lists of at most
+/// `ENTRIES`, since growing a long one copies it.
 pub(crate) type Messages = Vec<(i64, Vec<u128>)>;
 
 /// Adds a message.
 #[inline]
 pub(crate) fn note_message(messages: &mut Messages, (half, entry): (i64, u128)) {
     match messages.last_mut() {
-        Some((last, entries)) if *last == half => entries.push(entry),
+        Some((last, entries)) if *last == half && entries.len() < ENTRIES => entries.push(entry),
         _ => messages.push((half, vec![entry])),
     }
 }
@@ -40,11 +41,9 @@ pub(crate) fn write_messages<E>(
     mut piece: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
     for (half, entries) in messages {
-        for entries in entries.chunks(ENTRIES) {
-            let mut bytes = half.to_le_bytes().to_vec();
-            entries.iter().for_each(|entry| bytes.extend_from_slice(&entry.to_le_bytes()));
-            piece(&bytes)?;
-        }
+        let mut bytes = half.to_le_bytes().to_vec();
+        entries.iter().for_each(|entry| bytes.extend_from_slice(&entry.to_le_bytes()));
+        piece(&bytes)?;
     }
     Ok(())
 }
