@@ -106,15 +106,17 @@ fn a_run_that_is_stopped_half_way_goes_on_where_it_was() {
     let place = service(EVENTS);
     let lines =
         || if place.path("deltas.ndjson").exists() { place.read("deltas.ndjson").lines().count() } else { 0 };
+    // How many lines there are in the end depends a little on where epochs were cut.
+    let nearly_all = all_lines - all_lines / 20;
     let mut stopped_half_way = 0;
     for signal in ["TERM", "KILL", "INT", "KILL"] {
         let before = lines();
         let running = place.start(&["run", "--color", "never"]);
-        until("a delta", || (lines() > before || lines() >= all_lines).then_some(()));
+        until("a delta", || (lines() > before || lines() >= nearly_all).then_some(()));
         running.signal(signal);
         let (code, said) = running.end();
         assert_eq!(code, if signal == "KILL" { None } else { Some(0) }, "{said}");
-        stopped_half_way += u32::from(lines() < all_lines);
+        stopped_half_way += u32::from(lines() < nearly_all);
     }
     assert!(stopped_half_way > 0, "give it more events");
 
