@@ -119,7 +119,6 @@ pub(crate) fn launch(components: Components, mut opened: Option<OpenState>) -> R
     let source_handles: Vec<_> =
         sources.iter().map(|(name, source)| Arc::new(SourceHandle::new(name, source))).collect();
     let total_bytes = opened.as_ref().map_or(0, |opened| opened.log_bytes);
-    let changeover = opened.as_ref().map_or(0, |opened| opened.changeover);
     let (replay_progress, replay) =
         watch::channel(ReplayProgress { total_bytes, ..ReplayProgress::default() });
     let (to_publisher, from_all) = bounded(PUBLISHER_QUEUE);
@@ -171,7 +170,6 @@ pub(crate) fn launch(components: Components, mut opened: Option<OpenState>) -> R
         (log.restore, log.replay),
         trigger,
         replay_progress,
-        changeover,
         clock,
         acceptance,
         &common,

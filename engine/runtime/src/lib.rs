@@ -17,6 +17,7 @@ mod delivery;
 mod engine;
 mod error;
 mod event;
+mod history;
 mod lifecycle;
 mod lockstep;
 mod logger;

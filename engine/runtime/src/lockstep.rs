@@ -71,7 +71,12 @@ pub(crate) struct Lockstep {
     texts: Arc<Texts>,
     next_timer: Option<Timestamp>,
     since: HashMap<(usize, ProfileId), Timestamp>,
+    /// Of a checkpoint that is being read: of each member the newest change.
+    members: HashMap<Member, Option<Timestamp>>,
 }
+
+/// A piece of nodes is of about this size.
+const PIECE_BYTES: usize = 1 << 20;
 
 impl Lockstep {
     pub(crate) fn new(plan: Arc<Plan>, workers: usize) -> Result<Self, Error> {
@@ -84,44 +89,106 @@ impl Lockstep {
             texts,
             next_timer: None,
             since: HashMap::new(),
+            members: HashMap::new(),
             plan,
         })
     }
 
-    /// Reads a checkpoint; nothing may have been computed before.
-    pub(crate) fn restore(&mut self, state: &StateReader, manifest: &Manifest) -> Result<(), Error> {
-        let Manifest { epoch, now, .. } = *manifest;
-        self.assembler.resume(manifest);
-        let mut members: HashMap<Member, Option<Timestamp>> = HashMap::new();
+    /// Reads a checkpoint, and tells of each of its pieces; nothing may have been computed before.
+    pub(crate) fn restore(
+        &mut self,
+        state: &StateReader,
+        manifest: &Manifest,
+        seen: &mut dyn FnMut(u8, &[u8]),
+    ) -> Result<(), Error> {
+        self.begin_restore(manifest);
         restore::read(state, manifest, |kind, piece| {
-            self.assembler.read(kind, &piece).map_err(unreadable)?;
-            match kind {
-                kind::NODES | kind::REST => {
-                    let piece: Arc<[u8]> = piece.into();
-                    let read = self.workers.ask_all(move |dataflow| match kind {
-                        kind::NODES => dataflow.read_nodes(now, &piece),
-                        _ => dataflow.read_rest(&piece),
-                    })?;
-                    read.into_iter().try_for_each(|read| read.map_err(unreadable))
-                }
-                // The newest stands first.
-                kind::MEMBERS => {
-                    for (member, since) in read_members(&piece).map_err(unreadable)? {
-                        members.entry(member).or_insert(since);
-                    }
-                    Ok(())
-                }
-                _ => Ok(()),
-            }
+            seen(kind, &piece);
+            self.read(kind, piece)
         })?;
+        self.end_restore()
+    }
+
+    /// Goes on behind the epoch of a checkpoint, whose pieces follow in the order in which they are to be read.
+    pub(crate) fn begin_restore(&mut self, manifest: &Manifest) {
+        self.assembler.resume(manifest);
+    }
+
+    /// Reads a piece.
+    pub(crate) fn read(&mut self, kind: u8, piece: Vec<u8>) -> Result<(), Error> {
+        self.assembler.read(kind, &piece).map_err(unreadable)?;
+        let now = self.assembler.now();
+        match kind {
+            kind::NODES | kind::REST => {
+                let piece: Arc<[u8]> = piece.into();
+                let read = self.workers.ask_all(move |dataflow| match kind {
+                    kind::NODES => dataflow.read_nodes(now, &piece),
+                    _ => dataflow.read_rest(&piece),
+                })?;
+                read.into_iter().try_for_each(|read| read.map_err(unreadable))
+            }
+            // The newest stands first.
+            kind::MEMBERS => {
+                for (member, since) in read_members(&piece).map_err(unreadable)? {
+                    self.members.entry(member).or_insert(since);
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// All pieces are read: computes what follows from them.
+    pub(crate) fn end_restore(&mut self) -> Result<(), Error> {
+        let (epoch, now) = (self.assembler.epoch(), self.assembler.now());
         let input = || EpochInput { epoch, now, is_restored: true, ..EpochInput::default() };
         let outputs = self.workers.compute((0..self.count).map(|_| input()).collect())?;
         self.next_timer = outputs.iter().filter_map(|output| output.next_timer).min();
-        let since = members.into_iter().filter_map(|((segment, profile), since)| {
-            since.map(|since| ((segment as usize, profile), since))
+        let since =
+            std::mem::take(&mut self.members).into_iter().filter_map(|((segment, profile), since)| {
+                since.map(|since| ((segment as usize, profile), since))
+            });
+        self.since = since.collect();
+        Ok(())
+    }
+
+    /// Says of every member, by the segment's name, since when it is one.
+    pub(crate) fn set_since(&mut self, since: impl Fn(&str, ProfileId) -> Timestamp) -> Result<(), Error> {
+        let names = Arc::clone(&self.names);
+        let members = self.memberships()?;
+        let since = members.into_iter().map(|Membership { segment, profile, .. }| {
+            ((segment, profile), since(&names.segments()[segment], profile))
         });
         self.since = since.collect();
         Ok(())
+    }
+
+    /// Calls `each` with all nodes, and then with what stands beside them, as the pieces of a checkpoint.
+    pub(crate) fn pieces(
+        &mut self,
+        each: &mut dyn FnMut(u8, Vec<u8>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut rest = Vec::new();
+        for worker in 0..self.count {
+            rest.extend(self.workers.ask(worker, |dataflow| dataflow.begin_snapshot(true))?);
+            loop {
+                let (piece, complete) = self.workers.ask(worker, |dataflow| {
+                    let mut piece = Vec::new();
+                    let mut complete = false;
+                    while !complete && piece.len() < PIECE_BYTES {
+                        complete = dataflow.write_snapshot(&mut piece, PIECE_BYTES);
+                    }
+                    (piece, complete)
+                })?;
+                if !piece.is_empty() {
+                    each(kind::NODES, piece)?;
+                }
+                if complete {
+                    break;
+                }
+            }
+        }
+        rest.into_iter().try_for_each(|piece| each(kind::REST, piece))
     }
 
     /// Cuts an epoch and computes it.

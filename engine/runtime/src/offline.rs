@@ -3,15 +3,15 @@
 //!
 //! It takes no lock and changes nothing; while an engine runs on the directory it answers as of the last whole epoch.
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use tidewater_model::{PipelineSpec, Profile, Timestamp, delta::DeltaNames};
-use tidewater_operators::{Plan, dataflow::WorkerStats, ingest::PaddedEvent};
+use tidewater_operators::{Plan, dataflow::WorkerStats};
 use tidewater_storage::{EpochEntry, LogReader, StateReader};
 
 use crate::{
-    checkpoint::restore,
     error::Error,
+    history::History,
     lockstep::Lockstep,
     opening,
     pipeline::{Definitions, Pipeline},
@@ -49,25 +49,22 @@ pub fn open_state_with(
     progress: &mut dyn FnMut(ReplayProgress),
 ) -> Result<OfflineState, Error> {
     let reader = StateReader::open(&path)?;
-    let (definitions, pipeline) = pipeline_of(&reader)?;
-    let plan = Plan::compile(pipeline.spec().clone(), reader.meta().key)?;
-    let mut lockstep = Lockstep::new(Arc::clone(&plan), workers.max(1))?;
-    let is_logged = |epoch| {
-        let read = reader.log(epoch).and_then(|mut log| log.read(&mut EpochEntry::default()));
-        read.unwrap_or(false)
-    };
-    let found = restore::find(&reader, &definitions, is_logged, &HashMap::new())?;
-    if let Some(manifest) = &found.usable
-        && let Err(error) = lockstep.restore(&reader, manifest)
-    {
-        // An engine that runs on the directory may have removed it since.
-        tracing::warn!(%error, "a checkpoint is passed over: all of the log is read");
-        lockstep = Lockstep::new(Arc::clone(&plan), workers.max(1))?;
-    }
-    let mut state = OfflineState { reader, definitions, pipeline, plan, lockstep };
-    let total_bytes = opening::log_bytes(path.as_ref(), state.epoch() + 1);
-    state.replay(ReplayProgress { total_bytes, ..ReplayProgress::default() }, progress)?;
-    Ok(state)
+    let stored = Stored::decode(&reader.meta().definitions)?;
+    let pipeline = pipeline_of(&stored)?;
+    let key = reader.meta().key;
+    let mut point = History { state: &reader, stored: &stored, key, workers: workers.max(1) }.newest()?;
+    let total_bytes = opening::log_bytes(path.as_ref(), point.lockstep.assembler.epoch() + 1);
+    let mut done = ReplayProgress { total_bytes, ..ReplayProgress::default() };
+    point.replay(&reader, u64::MAX, &mut |entry| {
+        done.epochs += 1;
+        done.events += entry.events.len() as u64;
+        done.bytes += entry.events.bytes().len() as u64;
+        progress(done);
+    })?;
+    done.done = true;
+    progress(done);
+    let (plan, lockstep) = (Arc::clone(&point.lockstep.plan), point.lockstep);
+    Ok(OfflineState { reader, definitions: stored.definitions, pipeline, plan, lockstep })
 }
 
 /// The pipeline that a state directory was run with, without its sources, sinks and settings. Computes nothing.
@@ -75,42 +72,14 @@ pub fn open_state_with(
 /// # Errors
 /// [`Error::Storage`] if the directory can't be read, [`Error::Config`] if its definitions can't be run.
 pub fn stored_pipeline(path: impl AsRef<Path>) -> Result<Pipeline, Error> {
-    pipeline_of(&StateReader::open(path)?).map(|(_, pipeline)| pipeline)
+    pipeline_of(&Stored::decode(&StateReader::open(path)?.meta().definitions)?)
 }
 
-fn pipeline_of(reader: &StateReader) -> Result<(Definitions, Pipeline), Error> {
-    let definitions = Stored::decode(&reader.meta().definitions)?.definitions;
-    let pipeline = Pipeline::from_definitions(&definitions);
-    let pipeline = pipeline.map_err(|errors| Error::config(errors.to_string()))?;
-    Ok((definitions, pipeline))
+fn pipeline_of(stored: &Stored) -> Result<Pipeline, Error> {
+    Pipeline::from_definitions(&stored.definitions).map_err(|errors| Error::config(errors.to_string()))
 }
 
 impl OfflineState {
-    fn replay(
-        &mut self,
-        mut done: ReplayProgress,
-        progress: &mut dyn FnMut(ReplayProgress),
-    ) -> Result<(), Error> {
-        let from = self.reader.meta().log_starts.max(self.epoch() + 1);
-        let mut log = self.reader.log(from)?;
-        let mut entry = EpochEntry::default();
-        while log.read(&mut entry)? {
-            let events = (0..entry.events.len()).filter_map(|index| {
-                let (buffer, len) = entry.events.padded(index)?;
-                PaddedEvent::new(buffer, len)
-            });
-            let inputs = self.lockstep.assembler.replay(&entry.header, events);
-            self.lockstep.compute(inputs)?;
-            done.epochs += 1;
-            done.events += entry.events.len() as u64;
-            done.bytes += entry.events.bytes().len() as u64;
-            progress(done);
-        }
-        done.done = true;
-        progress(done);
-        Ok(())
-    }
-
     fn log(&self) -> Result<LogReader, Error> {
         Ok(self.reader.log(self.reader.meta().log_starts)?)
     }

@@ -9,8 +9,8 @@ use std::{
 use tidewater_model::HashKey;
 use tidewater_operators::Plan;
 use tidewater_storage::{
-    AckFile, Checkpoints, Files, LogOptions, LogReader, LogWriter, NewState, Outbox, OutboxOptions,
-    Quarantine, QuarantineOptions, Recovered, StateDir, StateReader,
+    AckFile, Checkpoints, EpochEntry, EpochHeader, FIRST_EPOCH, Files, LogOptions, LogReader, LogWriter,
+    NewState, Outbox, OutboxOptions, Quarantine, QuarantineOptions, Recovered, StateDir, StateReader,
 };
 
 use crate::{
@@ -21,15 +21,14 @@ use crate::{
     clock::Random,
     delivery::correction::Correction,
     error::Error,
-    pipeline::{Pipeline, diff},
-    rebuild::{Rebuild, Stored},
+    history::History,
+    pipeline::{DefinitionChange, Definitions, Pipeline, diff},
+    rebuild::{Rebuild, Stored, corrections},
 };
 
 /// An opened state directory. The lock goes with the last of its parts.
 pub(crate) struct OpenState {
     pub(crate) plan: Arc<Plan>,
-    /// The epoch at which sinks change over to the present definitions; 0 if these were never changed.
-    pub(crate) changeover: u64,
     /// By the sink's name, of those that follow earlier definitions.
     pub(crate) corrections: HashMap<String, Correction>,
     pub(crate) reader: StateReader,
@@ -72,9 +71,9 @@ impl Opening {
         };
         let mut state = StateDir::open_with(Arc::clone(&self.files), &self.path, &new)?;
         check_key(&state, &self.pipeline)?;
-        let (log, cut) = state.open_log(LogOptions::default())?;
+        let (mut log, cut) = state.open_log(LogOptions::default())?;
         report("log", cut);
-        let stored = check_definitions(&mut state, &self.pipeline, log.durable_epoch(), self.rebuild)?;
+        let stored = check_definitions(&mut state, &self.pipeline, &mut log, self.rebuild)?;
         let (quarantine, cut) = state.open_quarantine(QuarantineOptions::default())?;
         report("quarantine", cut);
         let plan = Plan::compile(self.pipeline.spec().clone(), state.meta().key)?;
@@ -86,30 +85,27 @@ impl Opening {
             let outbox = state.open_outbox(&sink, options)?;
             sinks.insert(sink, (acks, outbox));
         }
-        let acknowledged = |(sink, (acks, _)): (&String, &(AckFile, Outbox))| {
-            acks.last().map(|ack| (sink.clone(), ack.epoch))
+        let checkpoints = state.open_checkpoints()?;
+        let changeover = stored.changeover();
+        // One that is to be corrected gets, at the changeover, all that it lacks by then.
+        let epoch = |acks: &AckFile| {
+            let epoch = acks.last().map(|ack| ack.epoch);
+            epoch.map(|epoch| if stored.is_behind(epoch) { changeover } else { epoch })
         };
-        let corrections = stored.corrections(state.reader(), &plan, sinks.iter().filter_map(acknowledged))?;
-        // One that is to be corrected has by definition not everything: what it lacks is made from the log.
-        let epoch = |sink: &String, acks: &AckFile| {
-            acks.last().map(|ack| ack.epoch).filter(|_| !corrections.contains_key(sink))
-        };
-        let acknowledged = sinks.iter().map(|(sink, (acks, _))| (sink.clone(), epoch(sink, acks)));
+        let acknowledged = sinks.iter().map(|(sink, (acks, _))| (sink.clone(), epoch(acks)));
         let acknowledged: HashMap<String, Option<u64>> = acknowledged.collect();
-        let found = restore::find(
-            state.reader(),
-            &stored.definitions,
-            |epoch| epoch <= log.durable_epoch(),
-            &acknowledged,
-        )?;
+        let history = History { state: state.reader(), stored: &stored, key: state.meta().key, workers: 1 };
+        let found = find(&history, &checkpoints, &acknowledged, log.durable_epoch())?;
+        let behind = sinks.iter().filter_map(|(sink, (acks, _))| Some((sink.clone(), acks.last()?.epoch)));
+        let corrections = corrections(&history, behind)?;
         let from = found.usable.as_ref().map_or(state.meta().log_starts, |usable| usable.epoch + 1);
         #[cfg(feature = "planted-bugs")]
         let from = {
             use tidewater_operators::planted::{Bug, active};
             from + u64::from(found.usable.is_some() && active(Bug::TailBeginsTooLate))
         };
-        let checkpoints = state.open_checkpoints()?;
-        if found.is_certain {
+        // Those of earlier definitions say what a sink that follows them has.
+        if found.is_certain && corrections.is_empty() {
             // Those that are of no use must not come to count again once the log has grown past them.
             checkpoints.keep(&found.all)?;
         }
@@ -117,7 +113,6 @@ impl Opening {
         let log_reader = state.reader().log(from)?;
         Ok(OpenState {
             plan,
-            changeover: stored.changeover(),
             corrections,
             reader: state.reader().clone(),
             log,
@@ -145,7 +140,7 @@ fn check_key(state: &StateDir, pipeline: &Pipeline) -> Result<(), Error> {
 fn check_definitions(
     state: &mut StateDir,
     pipeline: &Pipeline,
-    last_epoch: u64,
+    log: &mut LogWriter,
     rebuild: bool,
 ) -> Result<Stored, Error> {
     let mut stored = Stored::decode(&state.meta().definitions)?;
@@ -154,21 +149,74 @@ fn check_definitions(
         return Ok(stored);
     }
     let changes = diff(&stored.definitions, &definitions);
-    let affecting: Vec<String> =
-        changes.iter().filter(|change| change.affects_results).map(ToString::to_string).collect();
-    if !affecting.is_empty() && !rebuild {
-        return Err(Error::DefinitionChanged { changes: affecting });
+    let is_whole = state.meta().log_starts == FIRST_EPOCH;
+    let lost = lost(&changes, &stored.definitions, &definitions, is_whole);
+    if !lost.is_empty() && !rebuild {
+        return Err(Error::DefinitionChanged { changes: lost });
     }
     for change in &changes {
         tracing::info!(%change, "definition changed");
     }
     let before = std::mem::replace(&mut stored.definitions, definitions);
     // Of an empty log nobody has seen a result.
-    if !affecting.is_empty() && last_epoch > 0 {
-        stored.rebuilds.push(Rebuild { epoch: last_epoch + 1, before });
+    if changes.iter().any(|change| change.affects_results) && log.durable_epoch() > 0 {
+        let epoch = begin_era(state.reader(), log)?;
+        stored.rebuilds.push(Rebuild { epoch, before });
     }
     state.set_definitions(stored.encode()?)?;
     Ok(stored)
+}
+
+/// The changes that lose something: all of the log must be computed anew, or what is computed anew is no more in the log.
+fn lost(
+    changes: &[DefinitionChange],
+    before: &Definitions,
+    after: &Definitions,
+    log_is_whole: bool,
+) -> Vec<String> {
+    let is_changed = |change: &DefinitionChange| {
+        let is_named = |name: &str| change.what == format!("trait `{name}`");
+        before.traits.iter().any(|entry| is_named(&entry.name))
+            && after.traits.iter().any(|entry| is_named(&entry.name))
+    };
+    let is_lost = |change: &&DefinitionChange| change.needs_rebuild || !log_is_whole && is_changed(change);
+    changes.iter().filter(is_lost).map(ToString::to_string).collect()
+}
+
+/// Logs the epoch with which other definitions begin: no events, no time passes.
+fn begin_era(state: &StateReader, log: &mut LogWriter) -> Result<u64, Error> {
+    let mut last = EpochEntry::default();
+    state.log(log.durable_epoch())?.read(&mut last)?;
+    let EpochHeader { now, accepted_at, .. } = last.header;
+    let (epoch, first_place) = (log.next_epoch(), log.next_place());
+    let header = EpochHeader { epoch, now, accepted_at, first_place, positions: Vec::new() };
+    log.append_events(&header, [])?;
+    log.sync()?;
+    Ok(epoch)
+}
+
+/// The checkpoints of the present definitions, and the one to begin with. If there is none yet because the pipeline was
+/// changed, and most of the state can be kept, it is made here.
+fn find(
+    history: &History<'_>,
+    checkpoints: &Checkpoints,
+    acknowledged: &HashMap<String, Option<u64>>,
+    last_epoch: u64,
+) -> Result<Found, Error> {
+    let Stored { definitions, .. } = history.stored;
+    let changeover = history.stored.changeover();
+    let is_of_era = |epoch| (changeover..=last_epoch).contains(&epoch);
+    let mut found = restore::find(history.state, definitions, is_of_era, acknowledged)?;
+    let can_begin = acknowledged.values().all(|epoch| epoch.is_some_and(|epoch| epoch >= changeover));
+    if found.usable.is_none() && can_begin && history.is_converted()? {
+        let begun = std::time::Instant::now();
+        let manifest = history.at(changeover)?.write(checkpoints, choose::encode(definitions)?)?;
+        tracing::info!(epoch = changeover, took = ?begun.elapsed(), "state converted to the changed pipeline");
+        found.all.retain(|other| other.epoch != changeover);
+        found.all.push(manifest.clone());
+        found.usable = Some(manifest);
+    }
+    Ok(found)
 }
 
 fn report(part: &str, cut: Option<Recovered>) {

@@ -18,10 +18,12 @@
 //! and bytes. The format is versioned where it is stored: with the file that holds it.
 
 pub(crate) mod bytes;
+mod convert;
 mod marks;
 mod read;
 mod write;
 
+pub use convert::{Conversion, Filled, split_rest};
 pub(crate) use marks::Marks;
 pub use read::Damaged;
 pub(crate) use read::carried;

@@ -36,8 +36,8 @@ const MAX_TEXT: usize = 512;
 pub struct Damaged;
 
 /// What a stored node begins with.
-struct Front<'a> {
-    hash: u128,
+pub(super) struct Front<'a> {
+    pub(super) hash: u128,
     rank: u8,
     flags: u64,
     place: u64,
@@ -45,7 +45,7 @@ struct Front<'a> {
 }
 
 impl<'a> Front<'a> {
-    fn read(input: &mut Input<'a>) -> Result<Self, Damaged> {
+    pub(super) fn read(input: &mut Input<'a>) -> Result<Self, Damaged> {
         let front = Self {
             hash: input.hash()?,
             rank: input.byte()?,
@@ -61,7 +61,7 @@ impl<'a> Front<'a> {
 }
 
 /// The nodes of a chunk, one after the other.
-fn nodes(chunk: &[u8]) -> impl Iterator<Item = Result<Input<'_>, Damaged>> {
+pub(super) fn nodes(chunk: &[u8]) -> impl Iterator<Item = Result<Input<'_>, Damaged>> {
     let mut rest = Input(chunk);
     std::iter::from_fn(move || {
         if rest.is_empty() {

@@ -66,7 +66,7 @@ impl Found {
 }
 
 /// Reads all files of a checkpoint once: that something is wrong must be known before anything is computed from it.
-fn check(state: &StateReader, manifest: &Manifest) -> Result<(), StorageError> {
+pub(crate) fn check(state: &StateReader, manifest: &Manifest) -> Result<(), StorageError> {
     manifest.files.iter().try_for_each(|file| state.state_file(file)?.check())
 }
 

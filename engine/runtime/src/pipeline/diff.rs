@@ -15,6 +15,8 @@ pub struct DefinitionChange {
     /// Whether the same log gives other clusters, traits or memberships than before. Otherwise only what is accepted
     /// from now on, where it comes from or goes to, or a description is another.
     pub affects_results: bool,
+    /// Whether hardly anything that was computed can be kept: everything is computed again from the log.
+    pub needs_rebuild: bool,
 }
 
 impl fmt::Display for DefinitionChange {
@@ -36,7 +38,8 @@ pub fn diff(old: &Definitions, new: &Definitions) -> Vec<DefinitionChange> {
     for (key, old, new, affects_results) in settings {
         if old != new {
             let how = format!("`{old}` -> `{new}`");
-            changes.push(DefinitionChange { what: format!("{key}:"), how, affects_results });
+            let needs_rebuild = affects_results;
+            changes.push(DefinitionChange { what: format!("{key}:"), how, affects_results, needs_rebuild });
         }
     }
     compare(&mut changes, "identifier", &old.identifiers, &new.identifiers);
@@ -48,7 +51,8 @@ pub fn diff(old: &Definitions, new: &Definitions) -> Vec<DefinitionChange> {
         (ranks(&old.identifiers, &new.identifiers), ranks(&new.identifiers, &old.identifiers));
     if before != after {
         let how = format!("`{}` -> `{}`", before.join(", "), after.join(", "));
-        changes.push(DefinitionChange { what: "ranks of identifiers:".into(), how, affects_results: true });
+        let what = "ranks of identifiers:".into();
+        changes.push(DefinitionChange { what, how, affects_results: true, needs_rebuild: true });
     }
     compare(&mut changes, "trait", &old.traits, &new.traits);
     compare(&mut changes, "segment", &old.segments, &new.segments);
@@ -66,7 +70,10 @@ trait Parts {
 fn compare<T: Parts>(changes: &mut Vec<DefinitionChange>, kind: &str, old: &[T], new: &[T]) {
     let find = |list: &'_ [T], name: &str| list.iter().position(|entry| entry.name() == name);
     let mut add = |entry: &T, how: String, affects_results: bool| {
-        changes.push(DefinitionChange { what: format!("{kind} `{}`", entry.name()), how, affects_results });
+        let what = format!("{kind} `{}`", entry.name());
+        // Clusters and partial aggregates stand for themselves; whom an event is of does not.
+        let needs_rebuild = affects_results && kind == "identifier";
+        changes.push(DefinitionChange { what, how, affects_results, needs_rebuild });
     };
     let computed = |entry: &T| entry.parts().iter().any(|(_, _, affects)| *affects);
     for entry in old {

@@ -73,8 +73,6 @@ pub(crate) struct Sequencer {
     /// `None` without a state directory.
     checkpoints: Option<Trigger>,
     replay_progress: watch::Sender<ReplayProgress>,
-    /// The epoch at which sinks change over to the present definitions; it must come even if no event does.
-    changeover: u64,
     positions: Positions,
     clock_kind: ClockKind,
     clock: Arc<dyn Clock>,
@@ -127,7 +125,6 @@ impl Sequencer {
         (restore, replay): (Option<(StateReader, Manifest)>, Option<LogReader>),
         checkpoints: Option<Trigger>,
         replay_progress: watch::Sender<ReplayProgress>,
-        changeover: u64,
         clock: Arc<dyn Clock>,
         acceptance: Arc<AcceptanceBytes>,
         common: &Common,
@@ -145,7 +142,6 @@ impl Sequencer {
             replay,
             checkpoints,
             replay_progress,
-            changeover,
             positions: Arc::clone(&common.positions),
             clock_kind: plan.spec().clock,
             clock,
@@ -179,9 +175,6 @@ impl Sequencer {
     fn work(&mut self) -> Result<(), Error> {
         if !self.replay_log()? {
             return Ok(());
-        }
-        if self.assembler.epoch() < self.changeover {
-            self.cut(Pass::default())?;
         }
         self.lifecycle.running();
         loop {
