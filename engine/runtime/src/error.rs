@@ -16,10 +16,11 @@ pub enum Error {
         /// What is wrong with them.
         reason: String,
     },
-    /// The state directory was made with other definitions. Rebuild from the log, or run the old ones.
-    #[error("the pipeline differs from the one this state was made with: {}; rebuild the state from the log to run it", changes.join("; "))]
+    /// The state directory was made with other definitions, and not all of it can be kept for these. Rebuild from the log, or
+    /// run the old ones.
+    #[error("not all of this state can be kept for the changed pipeline: {}; rebuild it from the log to run this", changes.join("; "))]
     DefinitionChanged {
-        /// One fragment a difference, such as `segment loyal changed`.
+        /// One fragment a difference that loses something, such as ``identifier `email` from: …``.
         changes: Vec<String>,
     },
     /// The state directory can't be used.

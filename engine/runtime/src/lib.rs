@@ -10,6 +10,7 @@
 
 mod assembly;
 mod builder;
+mod change_plan;
 mod checkpoint;
 mod clock;
 pub mod dataflow;

@@ -20,6 +20,7 @@ use crate::{
     status::ReplayProgress,
 };
 
+pub use crate::change_plan::{ChangePlan, plan_change};
 pub use crate::lockstep::{Identity, Membership};
 
 /// A state directory as of its last epoch.

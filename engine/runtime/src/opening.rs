@@ -168,7 +168,7 @@ fn check_definitions(
 }
 
 /// The changes that lose something: all of the log must be computed anew, or what is computed anew is no more in the log.
-fn lost(
+pub(crate) fn lost(
     changes: &[DefinitionChange],
     before: &Definitions,
     after: &Definitions,

@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        demo::DemoArgs, export::ExportArgs, generate::GenerateArgs, redrive::RedriveArgs, run::RunArgs,
-        validate::ValidateArgs, verify::VerifyArgs,
+        demo::DemoArgs, export::ExportArgs, generate::GenerateArgs, plan::PlanArgs, redrive::RedriveArgs,
+        run::RunArgs, validate::ValidateArgs, verify::VerifyArgs,
     },
     logging::{LogFormat, LogLevel},
     terminal::Color,
@@ -44,6 +44,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Check a pipeline file and report everything that is wrong with it.
     Validate(ValidateArgs),
+    /// Say what starting a changed file on an existing state would keep, fill, compute and lose.
+    Plan(PlanArgs),
     /// Write a made-up shop's clickstream: one JSON object a line, in the Segment spec.
     Generate(GenerateArgs),
     /// Write what a state directory holds.

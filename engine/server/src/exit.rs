@@ -81,13 +81,13 @@ impl From<Error> for Failure {
 }
 
 fn definition_changed(changes: &[String]) -> Failure {
-    let mut message = "the pipeline is not the one that the state directory was made with:".to_owned();
+    let mut message = "not everything in the state directory can be kept for this pipeline:".to_owned();
     for change in changes {
         message.push_str("\n  ");
         message.push_str(change);
     }
     message.push_str(
-        "\nrun the old file, or `tidewater run --rebuild` to compute everything again from the log",
+        "\nrun the old file, or `tidewater run --rebuild` to compute it again from the log; `tidewater plan` says more",
     );
     Failure::new(Exit::Config, message)
 }

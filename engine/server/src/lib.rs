@@ -44,6 +44,7 @@ fn execute(cli: Cli) -> Result<Exit, Failure> {
         Command::Run(args) => commands::run::run(args, &bars),
         Command::Demo(args) => commands::demo::demo(args),
         Command::Validate(args) => commands::validate::validate(&args),
+        Command::Plan(args) => commands::plan::plan(&args),
         Command::Generate(args) => commands::generate::generate(args, &bars),
         Command::Export(args) => commands::export::export(args, &bars),
         Command::Verify(args) => commands::verify::verify(args, &bars),

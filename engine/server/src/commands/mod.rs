@@ -3,6 +3,7 @@
 pub mod demo;
 pub mod export;
 pub mod generate;
+pub mod plan;
 pub mod redrive;
 pub mod run;
 pub mod schema;

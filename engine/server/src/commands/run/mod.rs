@@ -27,7 +27,7 @@ pub struct RunArgs {
     /// The pipeline file.
     #[arg(default_value = super::DEFAULT_FILE)]
     pub file: PathBuf,
-    /// Run a changed file on an existing state: everything is computed again from the log.
+    /// Run a changed file on an existing state although not everything there can be kept: it is computed again from the log.
     #[arg(long)]
     pub rebuild: bool,
     /// How long the engine may take to stop.

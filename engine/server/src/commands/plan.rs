@@ -1,0 +1,109 @@
+//! `tidewater plan`: what starting a changed file on an existing state would do, before it is done.
+
+use std::{fmt::Write as _, path::PathBuf};
+
+use serde_json::json;
+use tidewater::offline::{ChangePlan, plan_change};
+
+use super::validate::ValidateFormat;
+use crate::{
+    exit::{Exit, Failure},
+    output::Output,
+};
+
+/// What `plan` can be told.
+#[derive(Debug, clap::Args)]
+pub struct PlanArgs {
+    /// The pipeline file.
+    #[arg(default_value = super::DEFAULT_FILE)]
+    pub file: PathBuf,
+    /// The state directory [default: the file's `state`].
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// How the result is printed.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ValidateFormat,
+}
+
+/// Says what a start would keep, fill, compute and lose.
+///
+/// # Errors
+/// What is wrong with the file or the state directory.
+pub fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
+    let pipeline = super::load(&args.file)?;
+    let Some(state) = args.state.as_deref().or(pipeline.state()) else {
+        return Err(Failure::new(
+            Exit::Config,
+            "the file has no `state`: nothing is kept, so nothing can change",
+        ));
+    };
+    let plan = plan_change(state, &pipeline)?;
+    let text = match args.format {
+        ValidateFormat::Text => {
+            as_text(&args.file.display().to_string(), &state.display().to_string(), &plan)
+        }
+        ValidateFormat::Json => as_json(&plan),
+    };
+    let mut output = Output::open(None)?;
+    output.write(text.as_bytes())?;
+    output.finish()?;
+    Ok(Exit::Fine)
+}
+
+fn as_text(file: &str, state: &str, plan: &ChangePlan) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = write_text(&mut text, file, state, plan);
+    text
+}
+
+fn write_text(text: &mut String, file: &str, state: &str, plan: &ChangePlan) -> std::fmt::Result {
+    if plan.changes.is_empty() {
+        return writeln!(text, "{file} is what {state} was run with: a start changes nothing");
+    }
+    writeln!(text, "{file} differs from what {state} was run with:\n")?;
+    plan.changes.iter().try_for_each(|change| writeln!(text, "  {change}"))?;
+    writeln!(text)?;
+    if plan.computes_everything {
+        writeln!(text, "Everything is computed again from the log.")?;
+    } else {
+        let mut list = |what: &str, names: &[String]| {
+            if names.is_empty() { Ok(()) } else { writeln!(text, "{what:<30}{}", names.join(", ")) }
+        };
+        list("traits kept", &plan.kept_traits)?;
+        list("traits filled from the log", &plan.filled_traits)?;
+        list("segments kept", &plan.kept_segments)?;
+        list("segments computed at once", &plan.computed_segments)?;
+    }
+    if let Some(from) = plan.log_from.filter(|_| plan.computes_everything || !plan.filled_traits.is_empty()) {
+        writeln!(text, "\nThe log begins at {from}: what is filled from it is complete from then on.")?;
+    }
+    if plan.changes.iter().any(|change| change.affects_results) {
+        writeln!(text, "\nSinks get whoever enters or exits by the change, once.")?;
+    }
+    if plan.needs_rebuild.is_empty() {
+        writeln!(text, "\n`tidewater run {file}` does this.")
+    } else {
+        writeln!(text, "\nThis loses something and needs `tidewater run --rebuild {file}`:\n")?;
+        plan.needs_rebuild.iter().try_for_each(|change| writeln!(text, "  {change}"))
+    }
+}
+
+fn as_json(plan: &ChangePlan) -> String {
+    let changes: Vec<_> = plan
+        .changes
+        .iter()
+        .map(|change| json!({ "what": change.what, "how": change.how, "affects_results": change.affects_results }))
+        .collect();
+    let plan = json!({
+        "changes": changes,
+        "needs_rebuild": plan.needs_rebuild,
+        "computes_everything": plan.computes_everything,
+        "kept_traits": plan.kept_traits,
+        "filled_traits": plan.filled_traits,
+        "kept_segments": plan.kept_segments,
+        "computed_segments": plan.computed_segments,
+        "log_from": plan.log_from.map(|from| from.to_string()),
+    });
+    format!("{plan}\n")
+}

@@ -1,0 +1,55 @@
+//! A changed file on an existing state: what `plan` says, and that `run` then does it.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::*;
+
+#[test]
+fn what_a_change_keeps_and_fills_is_said_and_done() {
+    let place = Place::with_shop(3_000);
+    assert_success(&place.run(&["run"]));
+    assert!(stdout(&place.run(&["plan"])).contains("a start changes nothing"));
+
+    let changed = place
+        .read("tidewater.yaml")
+        .replace("revenue >= 300", "revenue >= 100")
+        .replace("  views_1d:", "  first_order: { first_time: Order Completed }\n  views_1d:")
+        .replace("  prospect:", "  dated: has(first_order)\n  prospect:");
+    place.write("tidewater.yaml", &changed);
+    let planned = place.run(&["plan"]);
+    assert_success(&planned);
+    let said = stdout(&planned);
+    for line in [
+        "trait `first_order` added",
+        "segment `big_spender` where: `revenue >= 300` -> `revenue >= 100`",
+        "traits kept                   plan, orders, revenue, views_1d, last_seen",
+        "traits filled from the log    first_order",
+        "segments computed at once     big_spender, dated",
+        "`tidewater run tidewater.yaml` does this.",
+    ] {
+        assert!(said.contains(line), "{line} in\n{said}");
+    }
+    assert_success(&place.run(&["run"]));
+    assert_eq!(place.folded(), place.memberships());
+    assert_success(&place.run(&["verify"]));
+    assert!(stdout(&place.run(&["plan"])).contains("a start changes nothing"));
+}
+
+#[test]
+fn a_change_that_loses_something_needs_to_be_asked_for() {
+    let place = Place::with_shop(500);
+    assert_success(&place.run(&["run"]));
+    let changed = place.read("tidewater.yaml").replace("normalize: email", "normalize: trim");
+    place.write("tidewater.yaml", &changed);
+    let said = stdout(&place.run(&["plan"]));
+    assert!(said.contains("Everything is computed again from the log."), "{said}");
+    assert!(said.contains("`tidewater run --rebuild tidewater.yaml`"), "{said}");
+    let json: serde_json::Value =
+        serde_json::from_str(&stdout(&place.run(&["plan", "--format", "json"]))).unwrap();
+    assert_eq!(json["needs_rebuild"].as_array().unwrap().len(), 1, "{json}");
+    assert_fails(&place.run(&["run"]), 78, &["identifier `email` normalize", "tidewater plan"]);
+    assert_success(&place.run(&["run", "--rebuild"]));
+    assert_eq!(place.folded(), place.memberships());
+    assert_success(&place.run(&["verify"]));
+}
