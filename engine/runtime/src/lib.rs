@@ -12,6 +12,7 @@ mod assembly;
 mod builder;
 mod checkpoint;
 mod clock;
+mod copy;
 pub mod dataflow;
 mod delivery;
 mod engine;
@@ -63,3 +64,4 @@ pub use tidewater_model::{
     Change, Delta, DeltaBatch, Millis, PipelineSpec, Profile, ProfileId, RejectReason, Timestamp, Value,
 };
 pub use tidewater_operators::dataflow::WorkerStats;
+pub use tidewater_storage::Copied;

@@ -171,7 +171,7 @@ fn check_definitions(
     Ok(stored)
 }
 
-fn report(part: &str, cut: Option<Recovered>) {
+pub(crate) fn report(part: &str, cut: Option<Recovered>) {
     if let Some(Recovered { file, offset, cut_bytes, detail }) = cut {
         let file = file.display().to_string();
         tracing::warn!(part, file, offset, cut_bytes, detail, "cut off an unfinished write");

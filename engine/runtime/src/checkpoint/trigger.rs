@@ -70,12 +70,12 @@ impl Trigger {
             || self.bytes >= self.log_bytes
             || self.control.changes() >= MOST_CHANGES
             || now.duration_since(self.begun_at) >= self.every;
-        wanted && epoch > self.last && !self.control.is_busy()
+        wanted && self.has_news(epoch) && !self.control.is_busy()
     }
 
     /// Answers those who ask for what there is already.
     pub(crate) fn answer_known(&mut self, epoch: u64) {
-        if epoch <= self.last && !self.control.is_busy() {
+        if !self.has_news(epoch) && !self.control.is_busy() {
             let made = self.control.status();
             let answer = match made.trouble {
                 Some(trouble) if made.epoch < epoch => Err(trouble),
@@ -86,9 +86,14 @@ impl Trigger {
         }
     }
 
-    /// Whether anything was logged that no checkpoint holds.
+    /// Whether anything was logged that no checkpoint holds, and one could.
     pub(crate) fn has_news(&self, epoch: u64) -> bool {
-        epoch > self.last
+        epoch > self.last && !self.is_lost()
+    }
+
+    /// Whether there can be no other one.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.control.is_lost()
     }
 
     /// Begins one; whether it is to hold everything.

@@ -99,6 +99,11 @@ impl Assembler {
         self.messages = Some(Messages::new());
     }
 
+    /// Keeps them no longer: there will be no checkpoint.
+    pub(crate) fn forget_messages(&mut self) {
+        self.messages = None;
+    }
+
     /// What a checkpoint of the epoch cut last needs to go on from.
     pub(crate) fn snapshot(&mut self) -> Snapshot {
         Snapshot {

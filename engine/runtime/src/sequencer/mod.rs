@@ -211,6 +211,11 @@ impl Sequencer {
                         send(log, ToLog::Redriven(ids, done))?;
                     }
                 }
+                Next::Message(Message::Extent(done)) => {
+                    if let LogEnd::Thread(log) = &self.log {
+                        send(log, ToLog::Extent(done))?;
+                    }
+                }
                 Next::Message(Message::Checkpoint(asker)) => {
                     if let Some(checkpoints) = &mut self.checkpoints {
                         checkpoints.ask(asker);
@@ -305,6 +310,9 @@ impl Sequencer {
         let Some(checkpoints) = &mut self.checkpoints else { return Ok(()) };
         if !checkpoints.is_due(epoch, Instant::now()) {
             checkpoints.answer_known(epoch);
+            if checkpoints.is_lost() {
+                self.assembler.forget_messages();
+            }
             return Ok(());
         }
         let all = checkpoints.begin(self.assembler.snapshot());
