@@ -255,8 +255,7 @@ fn checkpoint_threads(
     common: &Common,
 ) -> (Trigger, Collector) {
     let CheckpointParts { sender, receiver, store, definitions, control, found } = parts;
-    let newest = found.all.first().map_or(0, |newest| newest.epoch);
-    let trigger = Trigger::new(sender, Arc::clone(&control), newest, &common.settings);
+    let trigger = Trigger::new(sender, Arc::clone(&control), &found, &common.settings);
     let collector = Collector {
         receiver,
         store,

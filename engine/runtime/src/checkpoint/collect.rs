@@ -14,7 +14,7 @@ use tidewater_model::Timestamp;
 use tidewater_storage::{Checkpoints, Manifest, StateFile, StorageError};
 
 use super::{
-    choose::to_keep,
+    choose::{add, to_keep},
     control::{Asker, CheckpointStatus, Control},
     pieces::{Member, MemberChanges, Messages, add_members, kind, write_members, write_messages},
     whole::{self, Since},
@@ -210,7 +210,7 @@ impl Collector {
         let total = status.total_bytes;
         tracing::debug!(epoch = status.epoch, bytes = status.written_bytes, of = total, "checkpoint");
         self.base = Some(manifest.clone());
-        self.all.insert(0, manifest);
+        add(&mut self.all, manifest);
         self.all = to_keep(&self.all, &acknowledged(&self.sinks));
         if let Err(error) = self.store.keep(&self.all) {
             tracing::warn!(%error, "an old checkpoint could not be removed; it is tried again with the next one");
@@ -262,12 +262,9 @@ impl Collector {
                         true => Err(stopped()),
                         false => Ok(()),
                     })
-                    .map_err(|failure| match failure {
-                        whole::Failure::Writing(error) => error,
-                        whole::Failure::Before(error) => {
-                            *is_lost = true;
-                            error
-                        }
+                    .map_err(|failure| {
+                        *is_lost = failure.is_for_good();
+                        failure.into_error()
                     })
                 }
                 None => {

@@ -101,11 +101,14 @@ impl Control {
         self.lock().begun.is_some()
     }
 
-    /// Begins one; whether it must hold all state.
-    pub(crate) fn begin(&self) -> bool {
-        let mut inside = self.lock();
-        inside.begun = Some(Instant::now());
-        inside.all_next
+    /// Whether the next one must hold all state. It stays so until that one ends.
+    pub(crate) fn is_all_next(&self) -> bool {
+        self.lock().all_next
+    }
+
+    /// Begins one.
+    pub(crate) fn begin(&self) {
+        self.lock().begun = Some(Instant::now());
     }
 
     /// Ends it: with what counts now, and whether the next one must hold all state.

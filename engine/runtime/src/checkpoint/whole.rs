@@ -28,9 +28,25 @@ pub(super) struct Since<'a> {
 /// Why it could not be written.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The checkpoint before can't be read. No other one can be made on top of it either.
+    /// The checkpoint before can't be read.
     Before(StorageError),
     Writing(StorageError),
+}
+
+impl Failure {
+    /// Whether it will be the same every time.
+    pub(super) fn is_for_good(&self) -> bool {
+        match self {
+            Self::Before(StorageError::Io { source, .. }) => source.kind() == std::io::ErrorKind::NotFound,
+            Self::Before(_) => true,
+            Self::Writing(_) => false,
+        }
+    }
+
+    pub(super) fn into_error(self) -> StorageError {
+        let (Self::Before(error) | Self::Writing(error)) = self;
+        error
+    }
 }
 
 impl From<StorageError> for Failure {

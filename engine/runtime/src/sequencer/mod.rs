@@ -134,7 +134,7 @@ impl Sequencer {
     ) -> Self {
         let mut assembler = Assembler::new(plan, workers.len());
         if checkpoints.is_some() {
-            assembler.keep_messages();
+            assembler.note_changes();
         }
         Self {
             receiver,
@@ -315,7 +315,8 @@ impl Sequencer {
             }
             return Ok(());
         }
-        let all = checkpoints.begin(self.assembler.snapshot());
+        let all = checkpoints.is_all_next();
+        checkpoints.begin(self.assembler.snapshot(all), all);
         self.workers.iter().try_for_each(|worker| send(worker, ToWorker::Snapshot { all }))
     }
 
