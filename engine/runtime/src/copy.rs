@@ -1,6 +1,9 @@
 //! Copies of a state directory, of a running engine and of a stopped one.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tidewater_storage::{
     Copied, Extent, LogOptions, NewState, QuarantineOptions, StateDir, StateReader, StorageError,
@@ -50,7 +53,7 @@ impl Engine {
             return Err(Error::config("without a state directory there is nothing to copy"));
         };
         self.checkpoint().await?;
-        let (shared, to) = (self.shared.clone(), to.into());
+        let (shared, to) = (Arc::clone(&self.shared), to.into());
         let runtime = tokio::runtime::Handle::current();
         let copying = tokio::task::spawn_blocking(move || {
             state.copy_to(&to, || runtime.block_on(shared.request(Message::Extent))?)
