@@ -148,6 +148,6 @@ async fn checkpoint_beside(engine: &Engine, stream: &mut Clickstream) -> Result<
     }
     making.await??;
     let made = engine.status().checkpoint.ok_or("no checkpoint")?;
-    let report = json!({ "seconds": round(made.took.as_secs_f64()), "bytes": made.bytes.0 });
+    let report = json!({ "seconds": round(made.took.as_secs_f64()), "bytes": made.written_bytes });
     Ok((report, durations))
 }

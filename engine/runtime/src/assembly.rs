@@ -92,6 +92,8 @@ struct LogParts {
     end: LogEnd,
     logger: Option<Logger>,
     quarantine: Place,
+    state: Option<StateReader>,
+    progress: ReplayProgress,
     restore: Option<(StateReader, Manifest)>,
     replay: Option<LogReader>,
     durable: u64,
@@ -118,18 +120,15 @@ pub(crate) fn launch(components: Components, mut opened: Option<OpenState>) -> R
     let sink_handles: Vec<_> = sinks.iter().map(|sink| Arc::clone(&sink.handle)).collect();
     let source_handles: Vec<_> =
         sources.iter().map(|(name, source)| Arc::new(SourceHandle::new(name, source))).collect();
-    let total_bytes = opened.as_ref().map_or(0, |opened| opened.log_bytes);
-    let (replay_progress, replay) =
-        watch::channel(ReplayProgress { total_bytes, ..ReplayProgress::default() });
     let (to_publisher, from_all) = bounded(PUBLISHER_QUEUE);
     let log = log_parts(opened, &to_publisher, &common);
+    let (replay_progress, replay) = watch::channel(log.progress);
     let texts = Texts::new(workers);
     let pieces = log.checkpoints.as_ref().map(|parts| (parts.sender.clone(), Arc::clone(&parts.control)));
     let to_collector = pieces.as_ref().map(|(sender, _)| sender.clone());
     let (to_workers, worker_threads) =
         worker_parts(workers, &plan, &texts, &extensions, (&to_publisher, to_collector), &common)?;
     drop(to_publisher);
-    let control = pieces.as_ref().map(|(_, control)| Arc::clone(control));
     let acceptance = Arc::new(AcceptanceBytes::default());
     let publisher = Publisher::new(
         from_all,
@@ -154,7 +153,8 @@ pub(crate) fn launch(components: Components, mut opened: Option<OpenState>) -> R
         rates: Rates::default(),
         acceptance: Arc::clone(&acceptance),
         quarantine: QuarantineView(log.quarantine),
-        checkpoints: control,
+        state: log.state,
+        checkpoints: log.checkpoints.as_ref().map(|parts| Arc::clone(&parts.control)),
         replay,
         log_trouble: Arc::clone(&common.trouble),
         sources: source_handles,
@@ -174,29 +174,48 @@ pub(crate) fn launch(components: Components, mut opened: Option<OpenState>) -> R
         acceptance,
         &common,
     );
-    let mut threads = Vec::new();
-    for worker in worker_threads {
-        let keep = worker.receiver.clone();
-        let part = format!("worker {}", worker.index);
-        threads.push(spawn(&part, &common, keep, move || worker.run())?);
-    }
-    let keep = publisher.receiver.clone();
-    let lifecycle = Arc::clone(&common.lifecycle);
-    threads.push(spawn("publisher", &common, keep, move || {
-        publisher.run();
-        lifecycle.published_all();
-        Ok(())
-    })?);
-    if let Some(collector) = collector {
-        threads.push(spawn("checkpoint", &common, (), move || collector.run())?);
-    }
-    if let Some(logger) = log.logger {
-        let keep = logger.receiver.clone();
-        threads.push(spawn("log", &common, keep, move || logger.run())?);
-    }
-    threads.push(spawn("sequencer", &common, (), move || sequencer.run())?);
+    let threads = Threads { workers: worker_threads, publisher, collector, logger: log.logger, sequencer };
+    let threads = threads.start(&common)?;
     let sources = sources.into_iter().map(|(_, source)| source).collect();
     Ok(Engine::new(Arc::clone(&shared), tasks(&shared, threads, sources, sinks, &random, &common)))
+}
+
+/// What runs on threads of its own.
+struct Threads {
+    workers: Vec<WorkerThread>,
+    publisher: Publisher,
+    collector: Option<Collector>,
+    logger: Option<Logger>,
+    sequencer: Sequencer,
+}
+
+impl Threads {
+    /// Starts all of them; the sequencer last, since it begins the work.
+    fn start(self, common: &Common) -> Result<Vec<JoinHandle<()>>, Error> {
+        let Self { workers, publisher, collector, logger, sequencer } = self;
+        let mut threads = Vec::new();
+        for worker in workers {
+            let keep = worker.receiver.clone();
+            let part = format!("worker {}", worker.index);
+            threads.push(spawn(&part, common, keep, move || worker.run())?);
+        }
+        let keep = publisher.receiver.clone();
+        let lifecycle = Arc::clone(&common.lifecycle);
+        threads.push(spawn("publisher", common, keep, move || {
+            publisher.run();
+            lifecycle.published_all();
+            Ok(())
+        })?);
+        if let Some(collector) = collector {
+            threads.push(spawn("checkpoint", common, (), move || collector.run())?);
+        }
+        if let Some(logger) = logger {
+            let keep = logger.receiver.clone();
+            threads.push(spawn("log", common, keep, move || logger.run())?);
+        }
+        threads.push(spawn("sequencer", common, (), move || sequencer.run())?);
+        Ok(threads)
+    }
 }
 
 /// Starts a thread. When it fails, the engine does; `keep` keeps its channel open until that is known, so that no
@@ -233,8 +252,7 @@ fn checkpoint_threads(
     common: &Common,
 ) -> (Trigger, Collector) {
     let CheckpointParts { sender, receiver, store, definitions, control, found } = parts;
-    let newest = found.all.first().map_or(0, |newest| newest.epoch);
-    let trigger = Trigger::new(sender, Arc::clone(&control), newest, &common.settings);
+    let trigger = Trigger::new(sender, Arc::clone(&control), &found, &common.settings);
     let collector = Collector {
         receiver,
         store,
@@ -249,6 +267,7 @@ fn checkpoint_threads(
         base: found.usable,
         messages: Messages::new(),
         members: MemberChanges::new(),
+        is_lost: false,
     };
     (trigger, collector)
 }
@@ -342,9 +361,17 @@ fn log_parts(opened: Option<OpenState>, publisher: &Sender<ToPublisher>, common:
     let Some(opened) = opened else {
         let ring = Arc::new(Ring::new(common.settings.quarantine_ring));
         let end = LogEnd::Memory(Arc::clone(&ring));
-        let quarantine = Place::Memory(ring);
-        let (logger, restore, replay, checkpoints) = (None, None, None, None);
-        return LogParts { end, logger, quarantine, restore, replay, durable: u64::MAX, checkpoints };
+        return LogParts {
+            end,
+            logger: None,
+            quarantine: Place::Memory(ring),
+            state: None,
+            progress: ReplayProgress::default(),
+            restore: None,
+            replay: None,
+            durable: u64::MAX,
+            checkpoints: None,
+        };
     };
     let (sender, receiver) = bounded::<ToLog>(common.settings.log_queue_epochs);
     let durable = opened.log.durable_epoch();
@@ -367,6 +394,8 @@ fn log_parts(opened: Option<OpenState>, publisher: &Sender<ToPublisher>, common:
     LogParts {
         end: LogEnd::Thread(sender),
         logger: Some(logger),
+        state: Some(opened.reader.clone()),
+        progress: ReplayProgress { total_bytes: opened.log_bytes, ..ReplayProgress::default() },
         quarantine: Place::Disk { reader: opened.reader, intake: Arc::clone(&common.intake) },
         restore,
         replay: Some(opened.log_reader),

@@ -8,6 +8,7 @@ use std::{
 use tidewater_connector_api::{Accepted, RawEvents, Receipt, TrySendError};
 use tidewater_model::{PipelineSpec, delta::DeltaNames};
 use tidewater_operators::{Plan, dataflow::WorkerStats};
+use tidewater_storage::StateReader;
 use tokio::sync::{oneshot, watch};
 
 use crate::{
@@ -90,6 +91,8 @@ pub(crate) struct Shared {
     pub(crate) rates: Rates,
     pub(crate) acceptance: Arc<AcceptanceBytes>,
     pub(crate) quarantine: QuarantineView,
+    /// `None` without one.
+    pub(crate) state: Option<StateReader>,
     /// `None` without a state directory.
     pub(crate) checkpoints: Option<Arc<Control>>,
     pub(crate) replay: watch::Receiver<ReplayProgress>,
@@ -409,8 +412,8 @@ impl Shared {
         self.request(Message::Flush).await
     }
 
-    /// Sends the sequencer a message that it answers with the number of the last epoch.
-    async fn request<T>(&self, message: fn(oneshot::Sender<T>) -> Message) -> Result<T, Error> {
+    /// Sends the sequencer a message that is answered.
+    pub(crate) async fn request<T>(&self, message: fn(oneshot::Sender<T>) -> Message) -> Result<T, Error> {
         let (sender, receiver) = oneshot::channel();
         if !self.intake.post(message(sender)) {
             return Err(self.lifecycle.ended().unwrap_or(Error::Closed));

@@ -226,7 +226,7 @@ impl Point {
     /// Before the first epoch.
     fn new(plan: Arc<Plan>, workers: usize) -> Result<Self, Error> {
         let mut lockstep = Lockstep::new(plan, workers)?;
-        lockstep.assembler.keep_messages();
+        lockstep.assembler.note_changes();
         Ok(Self { lockstep, positions: BTreeMap::new(), messages: Vec::new() })
     }
 
@@ -294,7 +294,7 @@ impl Point {
 
     /// What a checkpoint of it has besides nodes and members.
     fn seat(&mut self) -> Result<(Manifest, Vec<Vec<u8>>, Vec<Vec<u8>>), Error> {
-        let snapshot = self.lockstep.assembler.snapshot();
+        let snapshot = self.lockstep.assembler.snapshot(true);
         let mut messages = std::mem::take(&mut self.messages);
         write_messages(&snapshot.messages, |piece| {
             messages.push(piece.to_vec());

@@ -13,6 +13,7 @@ mod builder;
 mod change_plan;
 mod checkpoint;
 mod clock;
+mod copy;
 pub mod dataflow;
 mod delivery;
 mod engine;
@@ -65,3 +66,4 @@ pub use tidewater_model::{
     Change, Delta, DeltaBatch, Millis, PipelineSpec, Profile, ProfileId, RejectReason, Timestamp, Value,
 };
 pub use tidewater_operators::dataflow::WorkerStats;
+pub use tidewater_storage::Copied;

@@ -10,7 +10,9 @@ use std::{
 use crossbeam::channel::{Receiver, Sender};
 use tidewater_connector_api::{Accepted, Position, RawEvents, ReceiptSender, SendError};
 use tidewater_model::{RejectReason, Timestamp};
-use tidewater_storage::{Appended, EpochHeader, Filter, LogWriter, NewRecord, Quarantine, StorageError};
+use tidewater_storage::{
+    Appended, EpochHeader, Extent, Filter, LogWriter, NewRecord, Quarantine, StorageError,
+};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -30,6 +32,8 @@ pub(crate) enum ToLog {
     Entry(LogEntry),
     /// Take these events out of quarantine; answers how many they were.
     Redriven(BTreeSet<u64>, oneshot::Sender<Result<u64, Error>>),
+    /// Say how much is durable.
+    Extent(oneshot::Sender<Result<Extent, Error>>),
 }
 
 /// What one pass of the sequencer leaves to be made durable.
@@ -151,7 +155,7 @@ impl Logger {
     fn group(&mut self, first: ToLog, group: &mut Vec<LogEntry>) -> Result<(), Error> {
         let mut next = Some(first);
         let (mut bytes, mut refused) = (0, false);
-        let mut redriven = Vec::new();
+        let (mut redriven, mut extents) = (Vec::new(), Vec::new());
         while let Some(message) = next {
             match message {
                 ToLog::Entry(entry) => {
@@ -164,6 +168,7 @@ impl Logger {
                     })?;
                 }
                 ToLog::Redriven(ids, done) => redriven.push((ids, done)),
+                ToLog::Extent(done) => extents.push(done),
             }
             next = if bytes < GROUP_BYTES { self.receiver.try_recv().ok() } else { None };
         }
@@ -180,6 +185,9 @@ impl Logger {
             let marked = self.quarantine.mark_redriven(&Filter::Ids(ids)).map_err(Error::from);
             // Whoever asked may have gone.
             let _ = done.send(marked);
+        }
+        for done in extents {
+            let _ = done.send(Extent::of(&self.log, &self.quarantine).map_err(Error::from));
         }
         Ok(())
     }

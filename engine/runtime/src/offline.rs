@@ -7,9 +7,10 @@ use std::{path::Path, sync::Arc};
 
 use tidewater_model::{PipelineSpec, Profile, Timestamp, delta::DeltaNames};
 use tidewater_operators::{Plan, dataflow::WorkerStats};
-use tidewater_storage::{EpochEntry, LogReader, StateReader};
+use tidewater_storage::{Copied, EpochEntry, LogReader, StateReader};
 
 use crate::{
+    copy::copy_stopped,
     error::Error,
     history::History,
     lockstep::Lockstep,
@@ -66,6 +67,16 @@ pub fn open_state_with(
     progress(done);
     let (plan, lockstep) = (Arc::clone(&point.lockstep.plan), point.lockstep);
     Ok(OfflineState { reader, definitions: stored.definitions, pipeline, plan, lockstep })
+}
+
+/// Copies a state directory on which no engine runs to one that must be empty or not there; of a running engine it is
+/// [`Engine::copy_to`](crate::Engine::copy_to). What a crash left unfinished at the ends of its files is cut off, as by a
+/// start. Blocks for as long as that takes.
+///
+/// # Errors
+/// [`Error::Storage`] if it can't be read or is damaged, an engine runs on it, or the copy can't be written.
+pub fn copy_state(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<Copied, Error> {
+    copy_stopped(from.as_ref(), to.as_ref())
 }
 
 /// The pipeline that a state directory was run with, without its sources, sinks and settings. Computes nothing.

@@ -219,7 +219,7 @@ fn find(
     Ok(found)
 }
 
-fn report(part: &str, cut: Option<Recovered>) {
+pub(crate) fn report(part: &str, cut: Option<Recovered>) {
     if let Some(Recovered { file, offset, cut_bytes, detail }) = cut {
         let file = file.display().to_string();
         tracing::warn!(part, file, offset, cut_bytes, detail, "cut off an unfinished write");

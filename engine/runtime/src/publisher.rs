@@ -219,7 +219,8 @@ impl Publisher {
             tidewater_operators::planted::active(tidewater_operators::planted::Bug::SinceNotRestored);
         #[cfg(not(feature = "planted-bugs"))]
         let is_planted = false;
-        if let Some((_, control)) = self.checkpoints.as_ref().filter(|_| !is_planted) {
+        let wanted = |control: &Control| !is_planted && !control.is_lost();
+        if let Some((_, control)) = self.checkpoints.as_ref().filter(|(_, control)| wanted(control)) {
             let changes = batch.iter().map(|delta| {
                 let since = (delta.change() == Change::Entered).then_some(batch.now());
                 ((delta.segment_index() as u32, delta.profile()), since)

@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        demo::DemoArgs, export::ExportArgs, generate::GenerateArgs, plan::PlanArgs, redrive::RedriveArgs,
-        run::RunArgs, validate::ValidateArgs, verify::VerifyArgs,
+        checkpoint::CheckpointArgs, demo::DemoArgs, export::ExportArgs, generate::GenerateArgs,
+        plan::PlanArgs, redrive::RedriveArgs, run::RunArgs, validate::ValidateArgs, verify::VerifyArgs,
     },
     logging::{LogFormat, LogLevel},
     terminal::Color,
@@ -54,6 +54,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Feed quarantined events again.
     Redrive(RedriveArgs),
+    /// Have a running engine make a checkpoint now, or copy a state directory, also while an engine runs on it.
+    Checkpoint(CheckpointArgs),
     /// Print the JSON Schema of the pipeline file.
     Schema,
     /// Say why a profile is in a segment or not (not built yet).

@@ -25,6 +25,15 @@ pub enum Exit {
     Config = 78,
 }
 
+impl Exit {
+    /// The one of this number; of one that there is not a failure of our own.
+    pub(crate) fn of(code: u8) -> Self {
+        let all =
+            [Self::Fine, Self::Differences, Self::Usage, Self::BadData, Self::Unavailable, Self::Config];
+        all.into_iter().find(|exit| *exit as u8 == code).unwrap_or(Self::Internal)
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
@@ -102,7 +111,10 @@ fn storage_exit(error: &StorageError) -> Exit {
     match error {
         StorageError::Damaged { .. } => Exit::BadData,
         StorageError::Locked { .. } | StorageError::NoSpace { .. } => Exit::Unavailable,
-        StorageError::NotFound { .. } | StorageError::Newer { .. } => Exit::Config,
+        StorageError::NotFound { .. }
+        | StorageError::NotEmpty { .. }
+        | StorageError::Unfinished { .. }
+        | StorageError::Newer { .. } => Exit::Config,
         _ => Exit::Internal,
     }
 }

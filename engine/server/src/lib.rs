@@ -1,10 +1,11 @@
 //! The parts of the `tidewater` command. A library only so that tests reach them: nothing depends on it.
 //!
 //! In reading order: [`cli`] (what can be typed), [`commands`] (one module each), [`registry`] (a `type` becomes a
-//! connector), [`exit`] (what the shell is told). `shop` makes the clickstream of `generate` and `demo`.
+//! connector), [`control`] (what a running engine can be asked), [`exit`] (what the shell is told). `shop` makes the clickstream of `generate` and `demo`.
 
 pub mod cli;
 pub mod commands;
+pub mod control;
 pub mod exit;
 pub mod logging;
 pub mod output;
@@ -49,6 +50,7 @@ fn execute(cli: Cli) -> Result<Exit, Failure> {
         Command::Export(args) => commands::export::export(args, &bars),
         Command::Verify(args) => commands::verify::verify(args, &bars),
         Command::Redrive(args) => commands::redrive::redrive(args, &bars),
+        Command::Checkpoint(args) => commands::checkpoint::checkpoint(&args),
         Command::Schema => commands::schema::schema(),
         Command::Explain(_) => Err(Failure::not_built("`tidewater explain`")),
     }

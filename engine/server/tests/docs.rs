@@ -110,7 +110,8 @@ fn every_link_leads_somewhere() {
 #[test]
 fn every_option_that_is_named_exists_and_every_command_is_named() {
     let place = Place::new();
-    let commands = ["run", "demo", "validate", "generate", "export", "verify", "redrive", "schema"];
+    let commands =
+        ["run", "demo", "validate", "generate", "export", "verify", "redrive", "checkpoint", "schema"];
     let help: String = commands.iter().map(|command| stdout(&place.run(&[command, "--help"]))).collect();
     let page = std::fs::read_to_string(root().join("docs/guide/commands.md")).unwrap();
     for command in commands.into_iter().chain(["explain"]) {

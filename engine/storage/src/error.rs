@@ -69,6 +69,21 @@ pub enum StorageError {
         /// The path that was looked at.
         directory: PathBuf,
     },
+    /// The path holds a copy of a state directory that was never finished. Remove it, and copy once more.
+    #[error(
+        "{} holds an unfinished copy of a state directory: remove it and copy once more",
+        directory.display()
+    )]
+    Unfinished {
+        /// The path that was looked at.
+        directory: PathBuf,
+    },
+    /// A copy was to be made where something stands already. Nothing was changed.
+    #[error("{} is not empty: a copy needs a directory of its own", directory.display())]
+    NotEmpty {
+        /// The path that was looked at.
+        directory: PathBuf,
+    },
     /// Any other answer of the operating system.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {

@@ -30,7 +30,7 @@ pub enum Locking {
 
 /// A tree of files and directories.
 ///
-/// Names made by [`open`](Files::open) with [`Mode::Create`], [`rename`](Files::rename) and
+/// Names made by [`open`](Files::open) with [`Mode::Create`], [`link`](Files::link), [`rename`](Files::rename) and
 /// [`remove`](Files::remove) survive a crash only after [`sync_dir`](Files::sync_dir).
 pub trait Files: Debug + Send + Sync {
     /// Creates a directory and those above it. Fine if it is there.
@@ -39,6 +39,8 @@ pub trait Files: Debug + Send + Sync {
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
     /// Opens a file.
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Box<dyn Blob>>;
+    /// Gives a file a second name, in a directory of the same file system. An error where that can't be.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Renames a file, replacing what has the new name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
@@ -95,6 +97,10 @@ impl Files for DiskFiles {
             Mode::Create => _ = options.write(true).create(true).truncate(true),
         }
         Ok(Box::new(DiskBlob(options.open(path)?)))
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -12,12 +12,13 @@
 //! | `outbox/SINK/` | deltas a slow sink has not taken yet ([`Outbox`]) | never: made again from the log |
 //!
 //! Modules in reading order: [`files`] (the file system behind an interface, so that tests can make it fail),
-//! `frame` (the checksummed unit of every file), `state`, `log`, `checkpoint`, `quarantine`, `acks`, `outbox`.
+//! `frame` (the checksummed unit of every file), `state`, `log`, `checkpoint`, `quarantine`, `acks`, `outbox`, `copy`.
 //! Everything is synchronous; the caller owns threads, clocks and randomness.
 
 mod acks;
 mod checkpoint;
 mod codec;
+mod copy;
 mod error;
 pub mod files;
 mod frame;
@@ -30,6 +31,7 @@ mod state;
 
 pub use acks::{Ack, AckFile};
 pub use checkpoint::{Checkpoints, Manifest, StateFile, StateFileReader, StateFileWriter};
+pub use copy::{Copied, Extent};
 pub use error::StorageError;
 pub use files::{Blob, DiskFiles, Files};
 pub use frame::MAX_PAYLOAD;

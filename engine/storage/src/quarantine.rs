@@ -9,7 +9,7 @@ use tidewater_model::{HashKey, Timestamp};
 
 use crate::codec;
 use crate::error::StorageError;
-use crate::files::{Files, Mode};
+use crate::files::{Blob, Files, Mode};
 use crate::frame::{
     FILE_HEADER_LEN, FRAME_HEADER_LEN, FileHeader, FrameReader, FrameWriter, Kind, Step, Tail, create_file,
     replace_file,
@@ -210,6 +210,14 @@ impl Quarantine {
     /// [`StorageError::Poisoned`].
     pub fn sync(&mut self) -> Result<(), StorageError> {
         self.frames.sync()
+    }
+
+    /// The file as it is now, also should it be replaced later, and how many bytes of it are durable.
+    pub(crate) fn durable(&self) -> Result<(Box<dyn Blob>, u64), StorageError> {
+        let path = self.frames.path();
+        let blob =
+            self.files.open(path, Mode::Read).map_err(|error| StorageError::io("open", path, error))?;
+        Ok((blob, self.frames.synced()))
     }
 
     /// The events that `filter` lets through, by id. It reads on its own; the quarantine can be written meanwhile.

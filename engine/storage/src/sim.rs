@@ -277,6 +277,13 @@ impl Files for SimFiles {
         Ok(Box::new(SimBlob { files: self.clone(), node }))
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut disk = self.disk();
+        let node = *disk.names.get(from).ok_or(io::ErrorKind::NotFound)?;
+        disk.change_name(NameChange::Add(to.to_owned(), node));
+        Ok(())
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut disk = self.disk();
         disk.enter_or_fail(Operation::Rename)?;

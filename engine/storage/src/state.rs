@@ -11,6 +11,7 @@ use tidewater_model::HashKey;
 use crate::acks::{self, Ack, AckFile};
 use crate::checkpoint::{self, Checkpoints, Manifest, StateFile, StateFileReader};
 use crate::codec;
+use crate::copy::{Holds, check_finished};
 use crate::error::StorageError;
 use crate::files::{DiskFiles, Files, Locking, TEMPORARY_SUFFIX, decode_name, encode_name};
 use crate::frame::{FileHeader, FrameReader, Kind, create_file, replace_file};
@@ -18,14 +19,14 @@ use crate::log::{self, FIRST_EPOCH, LogOptions, LogReader, LogWriter, Recovered}
 use crate::outbox::{Outbox, OutboxOptions};
 use crate::quarantine::{Filter, Quarantine, QuarantineOptions, QuarantineReader};
 
-const META: &str = "meta";
-const LOCK: &str = "lock";
-const LOG: &str = "log";
-const QUARANTINE: &str = "quarantine";
-const QUARANTINE_RECORDS: &str = "records";
-const ACKS: &str = "acks";
-const OUTBOX: &str = "outbox";
-const CHECKPOINTS: &str = "checkpoints";
+pub(crate) const META: &str = "meta";
+pub(crate) const LOCK: &str = "lock";
+pub(crate) const LOG: &str = "log";
+pub(crate) const QUARANTINE: &str = "quarantine";
+pub(crate) const QUARANTINE_RECORDS: &str = "records";
+pub(crate) const ACKS: &str = "acks";
+pub(crate) const OUTBOX: &str = "outbox";
+pub(crate) const CHECKPOINTS: &str = "checkpoints";
 
 /// What a new state directory is made with. The caller draws the random numbers.
 #[derive(Clone, Debug)]
@@ -67,6 +68,7 @@ pub struct StateReader {
     files: Arc<dyn Files>,
     path: PathBuf,
     meta: Meta,
+    holds: Arc<Holds>,
 }
 
 impl StateReader {
@@ -74,7 +76,8 @@ impl StateReader {
     ///
     /// # Errors
     ///
-    /// [`StorageError::NotFound`] if there is none, [`StorageError::Newer`], [`StorageError::Damaged`], [`StorageError::Io`].
+    /// [`StorageError::NotFound`] if there is none, [`StorageError::Unfinished`], [`StorageError::Newer`],
+    /// [`StorageError::Damaged`], [`StorageError::Io`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StorageError> {
         Self::open_with(Arc::new(DiskFiles), path)
     }
@@ -86,13 +89,14 @@ impl StateReader {
     /// As [`open`](Self::open).
     pub fn open_with(files: Arc<dyn Files>, path: impl AsRef<Path>) -> Result<Self, StorageError> {
         let path = path.as_ref().to_owned();
-        let meta = read_meta(&*files, &path.join(META)).map_err(|error| match error {
+        check_finished(&*files, &path)?;
+        let meta = Meta::read(&*files, &path.join(META)).map_err(|error| match error {
             StorageError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
                 StorageError::NotFound { directory: path.clone() }
             }
             error => error,
         })?;
-        Ok(Self { files, path, meta })
+        Ok(Self { files, path, meta, holds: Arc::default() })
     }
 
     /// The directory.
@@ -103,6 +107,20 @@ impl StateReader {
     /// What it was made with. A reader keeps what it read when it was opened.
     pub fn meta(&self) -> &Meta {
         &self.meta
+    }
+
+    /// What it says of itself now.
+    pub(crate) fn read_meta(&self) -> Result<Meta, StorageError> {
+        Meta::read(&*self.files, &self.path.join(META))
+    }
+
+    pub(crate) fn files(&self) -> &dyn Files {
+        &*self.files
+    }
+
+    /// Shared with all that was opened from the same [`StateDir`].
+    pub(crate) fn holds(&self) -> &Arc<Holds> {
+        &self.holds
     }
 
     /// The log's entries from `epoch` on. All of them: `meta().log_starts`.
@@ -182,8 +200,8 @@ impl StateDir {
     ///
     /// # Errors
     ///
-    /// [`StorageError::Locked`] if a process runs on it; [`StorageError::Newer`], [`StorageError::Damaged`],
-    /// [`StorageError::NoSpace`], [`StorageError::Io`].
+    /// [`StorageError::Locked`] if a process runs on it; [`StorageError::Unfinished`], [`StorageError::Newer`],
+    /// [`StorageError::Damaged`], [`StorageError::NoSpace`], [`StorageError::Io`].
     pub fn open(path: impl AsRef<Path>, new: &NewState) -> Result<Self, StorageError> {
         Self::open_with(Arc::new(DiskFiles), path, new)
     }
@@ -208,6 +226,7 @@ impl StateDir {
             }
             Err(error) => return Err(StorageError::io("lock", &lock_path, error)),
         };
+        check_finished(&*files, path)?;
         if !list(&*files, path)?.iter().any(|name| name == META) {
             create(&*files, path, new)?;
         }
@@ -246,7 +265,7 @@ impl StateDir {
     /// may bring the old ones back.
     pub fn set_definitions(&mut self, definitions: Vec<u8>) -> Result<(), StorageError> {
         let meta = Meta { definitions, ..self.reader.meta.clone() };
-        write_meta(&*self.reader.files, &self.reader.path.join(META), &meta)?;
+        meta.write(&*self.reader.files, &self.reader.path.join(META))?;
         self.reader.meta = meta;
         Ok(())
     }
@@ -307,7 +326,8 @@ impl StateDir {
     pub fn open_checkpoints(&self) -> Result<Checkpoints, StorageError> {
         let directory = self.reader.path.join(CHECKPOINTS);
         let claim = self.claim(&directory)?;
-        Ok(Checkpoints::open(self.files(), directory, self.reader.meta.key, claim))
+        let holds = Arc::clone(&self.reader.holds);
+        Ok(Checkpoints::open(self.files(), directory, self.reader.meta.key, holds, claim))
     }
 
     fn files(&self) -> Arc<dyn Files> {
@@ -360,28 +380,30 @@ fn create(files: &dyn Files, path: &Path, new: &NewState) -> Result<(), StorageE
         log_starts: FIRST_EPOCH,
         definitions: new.definitions.clone(),
     };
-    write_meta(files, &path.join(META), &meta)?;
+    meta.write(files, &path.join(META))?;
     let parent = path.parent().unwrap_or(Path::new(""));
     files.sync_dir(parent).map_err(|error| io("sync", parent, error))
 }
 
-fn write_meta(files: &dyn Files, path: &Path, meta: &Meta) -> Result<(), StorageError> {
-    let head = MetaHead { key: meta.key, deployment: meta.deployment, log_starts: meta.log_starts };
-    let mut bytes = Vec::new();
-    codec::encode_into(&mut bytes, &head).map_err(|error| StorageError::refused(error.to_string()))?;
-    let header = FileHeader::new(Kind::Meta, meta.key, 0);
-    replace_file(files, path, header, |writer| writer.append(&bytes, &meta.definitions).map(|_| ()))?;
-    Ok(())
-}
+impl Meta {
+    pub(crate) fn write(&self, files: &dyn Files, path: &Path) -> Result<(), StorageError> {
+        let head = MetaHead { key: self.key, deployment: self.deployment, log_starts: self.log_starts };
+        let mut bytes = Vec::new();
+        codec::encode_into(&mut bytes, &head).map_err(|error| StorageError::refused(error.to_string()))?;
+        let header = FileHeader::new(Kind::Meta, self.key, 0);
+        replace_file(files, path, header, |writer| writer.append(&bytes, &self.definitions).map(|_| ()))?;
+        Ok(())
+    }
 
-fn read_meta(files: &dyn Files, path: &Path) -> Result<Meta, StorageError> {
-    let mut reader = FrameReader::open(files, path, Kind::Meta)?;
-    let mut payload = reader.only()?;
-    let (head, used) = codec::decode_prefix::<MetaHead>(&payload)
-        .map_err(|_| reader.damaged("its contents cannot be decoded"))?;
-    let definitions = payload.split_off(used);
-    let MetaHead { key, deployment, log_starts } = head;
-    Ok(Meta { key, deployment, log_starts, definitions })
+    fn read(files: &dyn Files, path: &Path) -> Result<Self, StorageError> {
+        let mut reader = FrameReader::open(files, path, Kind::Meta)?;
+        let mut payload = reader.only()?;
+        let (head, used) = codec::decode_prefix::<MetaHead>(&payload)
+            .map_err(|_| reader.damaged("its contents cannot be decoded"))?;
+        let definitions = payload.split_off(used);
+        let MetaHead { key, deployment, log_starts } = head;
+        Ok(Self { key, deployment, log_starts, definitions })
+    }
 }
 
 /// Removes what a crash left of files that never got their name.

@@ -1,5 +1,6 @@
 //! Lives that are interrupted, with checkpoints anywhere in them, are the same as one that is not: the same deltas to
-//! the letter, the same members since the same time, the same profiles and identities.
+//! the letter, the same members since the same time, the same profiles and identities. Where the pipeline is another one for a
+//! while, sinks are told so; the end is the same.
 //!
 //! `TIDEWATER_CASES` sets how many cases each property is tried on.
 #![allow(clippy::unwrap_used)]
@@ -9,7 +10,7 @@ mod lives;
 use proptest::{prelude::*, test_runner::FileFailurePersistence};
 use tidewater_testkit::{drive::describe, generate::scenarios};
 
-use lives::{EPOCHS, Happens, happens, live};
+use lives::{EPOCHS, Happens, happens, happens_with_rebuilds, live, live_with};
 
 fn config() -> ProptestConfig {
     let cases = std::env::var("TIDEWATER_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(200.0);
@@ -29,10 +30,23 @@ proptest! {
     fn interruptions_change_nothing(
         scenario in scenarios(EPOCHS, 10),
         happens in prop::collection::vec(happens(), EPOCHS),
+        log_bytes in prop::sample::select(vec![u64::MAX, u64::MAX, 2_000, 200]),
     ) {
         let expected = live(&scenario, &[Happens::Nothing; EPOCHS]);
-        let found = live(&scenario, &happens);
+        let found = live_with(&scenario, &happens, log_bytes);
         prop_assert_eq!(&found.lines, &expected.lines, "{}\n{:?}", describe(&scenario), &happens);
         prop_assert_eq!(&found, &expected, "{}\n{:?}", describe(&scenario), &happens);
+    }
+
+    #[test]
+    fn after_rebuilds_and_failures_the_end_is_the_same_and_sinks_know_it(
+        scenario in scenarios(EPOCHS, 10),
+        happens in prop::collection::vec(happens_with_rebuilds(), EPOCHS),
+        log_bytes in prop::sample::select(vec![u64::MAX, 500]),
+    ) {
+        let expected = live(&scenario, &[Happens::Nothing; EPOCHS]);
+        let found = live_with(&scenario, &happens, log_bytes);
+        prop_assert_eq!(found.state(), expected.state(), "{}\n{:?}", describe(&scenario), &happens);
+        prop_assert_eq!(found.folded(), expected.folded(), "{}\n{:?}", describe(&scenario), &happens);
     }
 }

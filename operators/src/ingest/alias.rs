@@ -4,7 +4,7 @@
 //! such an event comes the link to the anonymous id stands, and then it is given up for the link to the user id. Which
 //! user ids are carried is remembered for good, in about 26 bytes each; nothing else is kept while no alias is open.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tidewater_model::PipelineSpec;
 
@@ -22,8 +22,8 @@ use crate::{
     },
 };
 
-/// So many aliases make a piece of a snapshot: about a megabyte.
-const PIECE_ALIASES: usize = 10_000;
+/// A piece of a snapshot is of about this size.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// Resolves the alias events of a log, in its order.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub(super) struct Aliases {
     carried: Table,
     /// By the hash of `previousId` as a user id: aliases for which no event carries it yet.
     open: HashMap<u128, Vec<OpenAlias>>,
+    /// Those of which something has changed since the last snapshot, if anybody takes them.
+    changed: Option<HashSet<u128>>,
 }
 
 /// What one `previousId` can stand for.
@@ -82,6 +84,18 @@ impl Aliases {
             previous_id: tree.want_key("previousId"),
             carried: Table::new(u128::MAX),
             open: HashMap::new(),
+            changed: None,
+        }
+    }
+
+    /// Takes note of what changes between snapshots, from now on.
+    pub(super) fn note_changes(&mut self) {
+        self.changed = Some(HashSet::new());
+    }
+
+    fn changes(&mut self, previous: u128) {
+        if let Some(changed) = &mut self.changed {
+            changed.insert(previous);
         }
     }
 
@@ -155,7 +169,8 @@ impl Aliases {
     pub(super) fn bytes(&self) -> u64 {
         let open = self.open.capacity() * size_of::<(u128, Vec<OpenAlias>)>()
             + self.open.values().map(|aliases| aliases.capacity() * size_of::<OpenAlias>()).sum::<usize>();
-        self.carried.bytes() + open as u64
+        let changed = self.changed.as_ref().map_or(0, |changed| changed.capacity() * size_of::<u128>());
+        self.carried.bytes() + (open + changed) as u64
     }
 
     /// Rank of the identifier whose values are remembered once events carry them.
@@ -168,26 +183,44 @@ impl Aliases {
         self.carried.find_or_insert(hash.max(1));
     }
 
-    /// The aliases that still wait, for a snapshot, in pieces; about 100 bytes each.
-    pub(super) fn write(&self) -> Vec<Vec<u8>> {
-        let open: Vec<&OpenAlias> = self.open.values().flatten().collect();
-        let piece = |aliases: &[&OpenAlias]| {
-            let mut out = Vec::new();
-            aliases.iter().for_each(|alias| alias.write(&mut out));
-            out
+    /// The aliases that still wait, for a snapshot of all or of what has changed since the last one, in pieces; about 100
+    /// bytes each. Of a `previousId` of which something has changed all are written, also if that is none.
+    pub(super) fn write(&mut self, all: bool) -> Vec<Vec<u8>> {
+        let (mut pieces, mut piece) = (Vec::new(), Vec::new());
+        let mut write = |hash: u128, aliases: &[OpenAlias]| {
+            piece.extend_from_slice(&hash.to_le_bytes());
+            put(&mut piece, aliases.len() as u64);
+            aliases.iter().for_each(|alias| alias.write(&mut piece));
+            if piece.len() >= PIECE_BYTES {
+                pieces.push(std::mem::take(&mut piece));
+            }
         };
-        open.chunks(PIECE_ALIASES).map(piece).collect()
+        let changed = self.changed.as_mut().map(std::mem::take).unwrap_or_default();
+        if all {
+            // What was read of those that wait no longer is of no more use.
+            self.open.retain(|_, aliases| !aliases.is_empty());
+            self.open.iter().for_each(|(hash, aliases)| write(*hash, aliases));
+        } else {
+            let aliases = |hash| self.open.get(&hash).map_or(&[][..], Vec::as_slice);
+            changed.into_iter().for_each(|hash| write(hash, aliases(hash)));
+        }
+        if !piece.is_empty() {
+            pieces.push(piece);
+        }
+        pieces
     }
 
-    /// Reads one of the pieces that [`write`](Self::write) made.
+    /// Reads one of the pieces that [`write`](Self::write) made, those of the newest snapshot first: what is known of a
+    /// `previousId` already stands.
     pub(super) fn read(&mut self, piece: &[u8]) -> Result<(), Damaged> {
         let mut input = Input(piece);
         while !input.is_empty() {
-            let (owner, time, place) = (input.hash()?, input.time()?, input.number()?);
-            let as_user = Named::restore(&mut input)?;
-            let as_anonymous = if input.byte()? == 0 { None } else { Some(Named::restore(&mut input)?) };
-            let open = OpenAlias { event: AliasEvent { owner, time, place }, as_user, as_anonymous };
-            self.open.entry(open.as_user.hash).or_default().push(open);
+            let (hash, count) = (input.hash()?, input.number::<u64>()?);
+            let mut aliases = Vec::new();
+            for _ in 0..count {
+                aliases.push(OpenAlias::read(&mut input)?);
+            }
+            self.open.entry(hash).or_insert(aliases);
         }
         Ok(())
     }
@@ -209,6 +242,7 @@ impl Aliases {
                     let (as_user, as_anonymous) = (user.clone(), claim.as_anonymous.clone());
                     let open = OpenAlias { event, as_user, as_anonymous };
                     self.open.entry(user.hash).or_default().push(open);
+                    self.changes(user.hash);
                 }
             }
         }
@@ -216,7 +250,9 @@ impl Aliases {
 
     /// Another event carries this user id: whatever waited for that moves from the anonymous id to it.
     fn settle(&mut self, user: u128, batches: &mut [EventBatch]) {
-        for alias in self.open.remove(&user).into_iter().flatten() {
+        let Some(aliases) = self.open.remove(&user) else { return };
+        self.changes(user);
+        for alias in aliases {
             if let Some(anonymous) = &alias.as_anonymous {
                 push_link(alias.event, anonymous, true, batches);
             }
@@ -235,6 +271,13 @@ impl Claim {
 }
 
 impl OpenAlias {
+    fn read(input: &mut Input<'_>) -> Result<Self, Damaged> {
+        let (owner, time, place) = (input.hash()?, input.time()?, input.number()?);
+        let as_user = Named::restore(input)?;
+        let as_anonymous = if input.byte()? == 0 { None } else { Some(Named::restore(input)?) };
+        Ok(Self { event: AliasEvent { owner, time, place }, as_user, as_anonymous })
+    }
+
     fn write(&self, out: &mut Vec<u8>) {
         let Self { event, as_user, as_anonymous } = self;
         out.extend_from_slice(&event.owner.to_le_bytes());

@@ -280,12 +280,18 @@ impl Decoder {
         self.staged.waiting -= 1;
     }
 
-    /// What it remembers of past events that does not stand with identifiers, for a snapshot, in pieces.
-    pub fn write_snapshot(&self) -> Vec<Vec<u8>> {
-        self.aliases.write()
+    /// Takes note of what changes between snapshots, from now on.
+    pub fn note_changes(&mut self) {
+        self.aliases.note_changes();
     }
 
-    /// Reads one of the pieces that [`write_snapshot`](Self::write_snapshot) returned.
+    /// What it remembers of past events that does not stand with identifiers, for a snapshot of all or of what has changed
+    /// since the last one, in pieces.
+    pub fn write_snapshot(&mut self, all: bool) -> Vec<Vec<u8>> {
+        self.aliases.write(all)
+    }
+
+    /// Reads one of the pieces that [`write_snapshot`](Self::write_snapshot) returned, those of the newest snapshot first.
     ///
     /// # Errors
     /// [`Damaged`]: the decoder is of no use any more.

@@ -38,6 +38,12 @@ pub(crate) fn is_delivered(manifest: &Manifest, acknowledged: &HashMap<String, O
     })
 }
 
+/// Adds a checkpoint to those there are, newest first. One that is made in a replay may be older than some.
+pub(crate) fn add(all: &mut Vec<Manifest>, made: Manifest) {
+    let place = all.partition_point(|other| other.epoch > made.epoch);
+    all.insert(place, made);
+}
+
 /// The checkpoints to keep, of all there are, newest first: two, should one be damaged; the newest one that a restart
 /// could use although a sink lags; and the last one of the chain before, since a damaged file spoils its whole chain.
 pub(crate) fn to_keep(all: &[Manifest], acknowledged: &HashMap<String, Option<u64>>) -> Vec<Manifest> {
@@ -88,6 +94,14 @@ mod tests {
         assert_eq!(kept(&all, None), [60, 50, 40]);
         assert_eq!(kept(&all[1..], Some(50)), [50, 40]);
         assert_eq!(kept(&[], Some(1)), [0; 0]);
+    }
+
+    #[test]
+    fn one_made_in_a_replay_takes_its_place_among_the_others() {
+        let mut all = vec![manifest(&[60, 50], &[]), manifest(&[50], &[]), manifest(&[20], &[])];
+        add(&mut all, manifest(&[40, 20], &[]));
+        assert_eq!(kept(&all, Some(45)), [60, 50, 40]);
+        assert_eq!(kept(&all, Some(20)), [60, 50, 40, 20]);
     }
 
     #[test]

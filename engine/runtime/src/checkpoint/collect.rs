@@ -11,15 +11,13 @@ use std::{
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use tidewater_model::Timestamp;
-use tidewater_storage::{Checkpoints, Manifest, StateFile, StateFileWriter, StorageError};
+use tidewater_storage::{Checkpoints, Manifest, StateFile, StorageError};
 
 use super::{
-    choose::to_keep,
+    choose::{add, to_keep},
     control::{Asker, CheckpointStatus, Control},
-    pieces::{
-        Member, MemberChanges, Messages, add_members, kind, read_members, read_messages, write_members,
-        write_messages,
-    },
+    pieces::{Member, MemberChanges, Messages, add_members, kind, write_members, write_messages},
+    whole::{self, Since},
 };
 use crate::{
     delivery::SinkHandle,
@@ -131,6 +129,8 @@ pub(crate) struct Collector {
     /// Not in a checkpoint yet.
     pub(crate) messages: Messages,
     pub(crate) members: MemberChanges,
+    /// What the next one builds on can't be read.
+    pub(crate) is_lost: bool,
 }
 
 impl Collector {
@@ -151,6 +151,15 @@ impl Collector {
         let askers = std::mem::take(&mut begin.askers);
         let answer = match self.try_make(begin) {
             Ok(epoch) => Ok(epoch),
+            Err(error) if self.is_lost => {
+                let reason = format!(
+                    "the checkpoint that the next one would be made from can't be read, so there can be none before a \
+                     restart, which does with an earlier one and the log: {error}"
+                );
+                tracing::error!("{reason}");
+                self.control.lost(reason.clone());
+                Err(reason)
+            }
             Err(error) => {
                 if !self.lifecycle.is_failed() {
                     tracing::error!(%error, "checkpoint failed: it is tried again when the next one is due");
@@ -198,10 +207,10 @@ impl Collector {
         self.members.clear();
         let status = CheckpointStatus::of(&manifest);
         let first = manifest.files.last().map_or(0, |file| file.bytes);
-        let total = status.bytes.1;
-        tracing::debug!(epoch = status.epoch, bytes = status.bytes.0, of = total, "checkpoint");
+        let total = status.total_bytes;
+        tracing::debug!(epoch = status.epoch, bytes = status.written_bytes, of = total, "checkpoint");
         self.base = Some(manifest.clone());
-        self.all.insert(0, manifest);
+        add(&mut self.all, manifest);
         self.all = to_keep(&self.all, &acknowledged(&self.sinks));
         if let Err(error) = self.store.keep(&self.all) {
             tracing::warn!(%error, "an old checkpoint could not be removed; it is tried again with the next one");
@@ -209,7 +218,7 @@ impl Collector {
         let is_long = self.base.as_ref().is_some_and(|base| base.files.len() >= LONGEST_CHAIN);
         // So a start reads about twice what it must, and three times at the worst: just before the limit and just behind it.
         let rewrite = is_long || total - first >= first;
-        self.metrics.checkpoint_bytes.add(status.bytes.0);
+        self.metrics.checkpoint_bytes.add(status.written_bytes);
         self.metrics.checkpoint_epoch.set(status.epoch as f64);
         self.control.done(status, rewrite);
         self.metrics.checkpoint_made(self.control.status().took);
@@ -217,7 +226,8 @@ impl Collector {
 
     /// Writes the state file, as its pieces come.
     fn write(&mut self, begin: &Begin) -> Result<StateFile, Error> {
-        let Self { receiver, store, lifecycle, members, messages, base, .. } = self;
+        let Self { receiver, store, lifecycle, members, messages, base, is_lost, .. } = self;
+        let is_over = || lifecycle.is_failed() || lifecycle.is_given_up();
         let before = base.as_ref().filter(|_| begin.all);
         let (workers, of) = (self.workers, begin.snapshot.epoch);
         let file = store.write_state(of, |writer| {
@@ -225,7 +235,7 @@ impl Collector {
             let (mut complete, mut published) = (0, false);
             while complete < workers || !published {
                 let message = receiver.recv().ok_or_else(stopped)?;
-                if lifecycle.is_failed() || lifecycle.is_given_up() {
+                if is_over() {
                     return Err(stopped());
                 }
                 match message {
@@ -243,10 +253,19 @@ impl Collector {
                     _ => {}
                 }
             }
+            // Damage to the last nodes can so be told from damage to what follows.
+            writer.append(kind::REST, &[])?;
             match before {
                 Some(before) => {
-                    let is_over = || lifecycle.is_failed() || lifecycle.is_given_up();
-                    write_everything((store, before), begin, (members, messages), writer, is_over)
+                    let since = Since { messages, members, oldest_half: begin.snapshot.oldest_half };
+                    whole::write((store, before), &since, writer, || match is_over() {
+                        true => Err(stopped()),
+                        false => Ok(()),
+                    })
+                    .map_err(|failure| {
+                        *is_lost = failure.is_for_good();
+                        failure.into_error()
+                    })
                 }
                 None => {
                     write_messages(messages, |piece| writer.append(kind::MESSAGES, piece))?;
@@ -289,45 +308,6 @@ impl Collector {
 /// How far each sink is known to have come for good.
 fn acknowledged(sinks: &[Arc<SinkHandle>]) -> HashMap<String, Option<u64>> {
     sinks.iter().map(|sink| (sink.name().to_owned(), Some(sink.recorded_epoch()))).collect()
-}
-
-/// Writes messages and members of the checkpoint `before` and since then, without those that are of no use any more.
-fn write_everything(
-    (store, before): (&Checkpoints, &Manifest),
-    begin: &Begin,
-    (members, messages): (&MemberChanges, &Messages),
-    writer: &mut StateFileWriter<'_>,
-    is_over: impl Fn() -> bool,
-) -> Result<(), StorageError> {
-    write_messages(messages, |piece| writer.append(kind::MESSAGES, piece))?;
-    let mut everyone: BTreeMap<Member, Option<Timestamp>> = members.iter().copied().collect();
-    for file in &before.files {
-        let mut pieces = store.read(file)?;
-        while let Some((kind, piece)) = pieces.read()? {
-            if is_over() {
-                return Err(stopped());
-            }
-            match kind {
-                kind::MESSAGES => {
-                    let (half, _) = read_messages(&piece).map_err(unreadable)?;
-                    if half >= begin.snapshot.oldest_half {
-                        writer.append(kind::MESSAGES, &piece)?;
-                    }
-                }
-                // The newest stands already.
-                kind::MEMBERS => read_members(&piece).map_err(unreadable)?.for_each(|(member, since)| {
-                    everyone.entry(member).or_insert(since);
-                }),
-                _ => {}
-            }
-        }
-    }
-    let members = everyone.into_iter().filter(|(_, since)| since.is_some());
-    write_members(members, |piece| writer.append(kind::MEMBERS, piece))
-}
-
-fn unreadable(error: tidewater_operators::snapshot::Damaged) -> StorageError {
-    StorageError::Refused { detail: error.to_string() }
 }
 
 fn stopped() -> StorageError {

@@ -26,8 +26,10 @@ pub struct CheckpointStatus {
     pub epoch: u64,
     /// The engine's clock at that epoch.
     pub now: Timestamp,
-    /// Bytes of the state file that was written for it, and of all it is made of.
-    pub bytes: (u64, u64),
+    /// Bytes of the state file that was written for it.
+    pub written_bytes: u64,
+    /// Bytes of all that it is made of, together with what earlier ones wrote.
+    pub total_bytes: u64,
     /// From the cut of its epoch until it counted; zero for one that an earlier process made.
     pub took: Duration,
     /// Why the last attempt failed, if it did. It is tried again when the next one is due.
@@ -36,17 +38,24 @@ pub struct CheckpointStatus {
 
 impl Default for CheckpointStatus {
     fn default() -> Self {
-        Self { epoch: 0, now: Timestamp::MIN, bytes: (0, 0), took: Duration::ZERO, trouble: None }
+        Self {
+            epoch: 0,
+            now: Timestamp::MIN,
+            written_bytes: 0,
+            total_bytes: 0,
+            took: Duration::ZERO,
+            trouble: None,
+        }
     }
 }
 
 impl CheckpointStatus {
     pub(crate) fn of(manifest: &Manifest) -> Self {
-        let total = manifest.files.iter().map(|file| file.bytes).sum();
         Self {
             epoch: manifest.epoch,
             now: manifest.now,
-            bytes: (manifest.files.first().map_or(0, |file| file.bytes), total),
+            written_bytes: manifest.files.first().map_or(0, |file| file.bytes),
+            total_bytes: manifest.files.iter().map(|file| file.bytes).sum(),
             ..Self::default()
         }
     }
@@ -64,6 +73,8 @@ pub(crate) struct Control {
 struct Inside {
     begun: Option<Instant>,
     all_next: bool,
+    /// There will be no other one.
+    is_lost: bool,
     status: CheckpointStatus,
 }
 
@@ -90,11 +101,14 @@ impl Control {
         self.lock().begun.is_some()
     }
 
-    /// Begins one; whether it must hold all state.
-    pub(crate) fn begin(&self) -> bool {
-        let mut inside = self.lock();
-        inside.begun = Some(Instant::now());
-        inside.all_next
+    /// Whether the next one must hold all state. It stays so until that one ends.
+    pub(crate) fn is_all_next(&self) -> bool {
+        self.lock().all_next
+    }
+
+    /// Begins one.
+    pub(crate) fn begin(&self) {
+        self.lock().begun = Some(Instant::now());
     }
 
     /// Ends it: with what counts now, and whether the next one must hold all state.
@@ -109,6 +123,17 @@ impl Control {
         let mut inside = self.lock();
         (inside.begun, inside.all_next) = (None, true);
         inside.status.trouble = Some(reason);
+    }
+
+    /// Ends it, and all that would follow.
+    pub(crate) fn lost(&self, reason: String) {
+        self.failed(reason);
+        self.lock().is_lost = true;
+    }
+
+    /// Whether there will be no other one, for what the status says.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lock().is_lost
     }
 
     pub(crate) fn status(&self) -> CheckpointStatus {

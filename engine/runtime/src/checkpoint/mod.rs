@@ -20,3 +20,4 @@ pub(crate) mod pieces;
 pub(crate) mod restore;
 pub(crate) mod take;
 pub(crate) mod trigger;
+mod whole;

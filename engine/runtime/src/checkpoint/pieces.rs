@@ -107,7 +107,7 @@ pub(crate) fn write_members<E>(
     if bytes.is_empty() { Ok(()) } else { piece(&bytes) }
 }
 
-const MEMBER_BYTES: usize = 28;
+pub(crate) const MEMBER_BYTES: usize = 28;
 
 /// The changes of a piece of members.
 pub(crate) fn read_members(

@@ -70,8 +70,8 @@ pub(crate) fn check(state: &StateReader, manifest: &Manifest) -> Result<(), Stor
     manifest.files.iter().try_for_each(|file| state.state_file(file)?.check())
 }
 
-/// Calls `each` with the pieces of a checkpoint as they are to be read: nodes, messages and members newest first, then
-/// what stands only in the newest file.
+/// Calls `each` with the pieces of a checkpoint as they are to be read: nodes, aliases, messages and members newest first,
+/// then what stands only in the newest file.
 pub(crate) fn read(
     state: &StateReader,
     manifest: &Manifest,
@@ -87,8 +87,8 @@ pub(crate) fn read(
         let mut pieces = state.state_file(file)?;
         while let Some((kind, piece)) = pieces.read()? {
             match kind {
-                kind::REST | kind::ALIASES if number == 0 => last.push((kind, piece)),
-                kind::REST | kind::ALIASES => {}
+                kind::REST if number == 0 => last.push((kind, piece)),
+                kind::REST => {}
                 _ => each(kind, piece)?,
             }
         }

@@ -1,7 +1,7 @@
 //! The sequencer's side of checkpoints: when one is due, and what it adds to it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,6 +11,7 @@ use tidewater_storage::EpochHeader;
 use super::{
     collect::{Begin, PieceSender, ToCheckpoint},
     control::{Asker, Control},
+    restore::Found,
 };
 use crate::{error::Error, sequencer::assembler::Snapshot, settings::Settings};
 
@@ -25,8 +26,10 @@ pub(crate) struct Trigger {
     log_bytes: u64,
     /// Where each source resumes.
     positions: BTreeMap<String, Vec<u8>>,
-    /// The epoch of the last one, here or in an earlier life: those before it have been made.
+    /// The epoch of the last one that was made here, or that this engine began with.
     last: u64,
+    /// Epochs of which an earlier life has written something that may be of use to a later one.
+    taken: BTreeSet<u64>,
     begun_at: Instant,
     /// Bytes of events logged since then.
     bytes: u64,
@@ -34,10 +37,18 @@ pub(crate) struct Trigger {
 }
 
 impl Trigger {
-    pub(crate) fn new(sender: PieceSender, control: Arc<Control>, last: u64, settings: &Settings) -> Self {
+    pub(crate) fn new(
+        sender: PieceSender,
+        control: Arc<Control>,
+        found: &Found,
+        settings: &Settings,
+    ) -> Self {
+        let last = found.usable.as_ref().map_or(0, |usable| usable.epoch);
+        let taken = found.all.iter().flat_map(|manifest| &manifest.files).map(|file| file.epoch).collect();
         Self {
             sender,
             control,
+            taken,
             every: Duration::from_millis(settings.checkpoint_every_ms),
             log_bytes: settings.checkpoint_log_bytes,
             positions: BTreeMap::new(),
@@ -70,12 +81,12 @@ impl Trigger {
             || self.bytes >= self.log_bytes
             || self.control.changes() >= MOST_CHANGES
             || now.duration_since(self.begun_at) >= self.every;
-        wanted && epoch > self.last && !self.control.is_busy()
+        wanted && self.has_news(epoch) && !self.control.is_busy()
     }
 
     /// Answers those who ask for what there is already.
     pub(crate) fn answer_known(&mut self, epoch: u64) {
-        if epoch <= self.last && !self.control.is_busy() {
+        if !self.has_news(epoch) && !self.control.is_busy() {
             let made = self.control.status();
             let answer = match made.trouble {
                 Some(trouble) if made.epoch < epoch => Err(trouble),
@@ -86,19 +97,73 @@ impl Trigger {
         }
     }
 
-    /// Whether anything was logged that no checkpoint holds.
+    /// Whether anything was logged that no checkpoint holds, and one could.
     pub(crate) fn has_news(&self, epoch: u64) -> bool {
-        epoch > self.last
+        epoch > self.last && !self.taken.contains(&epoch) && !self.is_lost()
     }
 
-    /// Begins one; whether it is to hold everything.
-    pub(crate) fn begin(&mut self, snapshot: Snapshot) -> bool {
-        let all = self.control.begin();
+    /// Whether there can be no other one.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.control.is_lost()
+    }
+
+    /// Whether the next one is to hold everything.
+    pub(crate) fn is_all_next(&self) -> bool {
+        self.control.is_all_next()
+    }
+
+    /// Begins one.
+    pub(crate) fn begin(&mut self, snapshot: Snapshot, all: bool) {
+        self.control.begin();
         (self.last, self.begun_at, self.bytes) = (snapshot.epoch, Instant::now(), 0);
         let positions = self.positions.clone().into_iter().collect();
         let askers = std::mem::take(&mut self.askers);
         let begin = Begin { snapshot, positions, all, askers };
         self.sender.send(ToCheckpoint::Begin(Box::new(begin)));
-        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidewater_model::Timestamp;
+    use tidewater_storage::{Manifest, StateFile};
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::checkpoint::collect;
+
+    fn manifest(chain: &[u64]) -> Manifest {
+        Manifest {
+            epoch: chain[0],
+            now: Timestamp(0),
+            latest: Timestamp(0),
+            dedup_half: 0,
+            next_place: 0,
+            positions: Vec::new(),
+            definitions: Vec::new(),
+            delivered: Vec::new(),
+            files: chain.iter().map(|epoch| StateFile { epoch: *epoch, bytes: 1 }).collect(),
+        }
+    }
+
+    #[test]
+    fn a_replay_makes_them_between_those_of_an_earlier_life() {
+        // The newest ones are of no use yet, since a sink lags.
+        let all = vec![manifest(&[9, 7]), manifest(&[7]), manifest(&[4])];
+        let found = Found { usable: Some(all[2].clone()), all, is_certain: true };
+        let control = Arc::new(Control::default());
+        let (sender, _receiver) = collect::channel();
+        let mut trigger = Trigger::new(sender, Arc::clone(&control), &found, &Settings::default());
+        trigger.ask(oneshot::channel().0);
+        let due = |trigger: &Trigger| -> Vec<u64> {
+            (1..12).filter(|epoch| trigger.is_due(*epoch, Instant::now())).collect()
+        };
+        assert_eq!(due(&trigger), [5, 6, 8, 10, 11]);
+        control.begin();
+        assert_eq!(due(&trigger), [0; 0], "one at a time");
+        control.failed("no room".to_owned());
+        assert_eq!(due(&trigger), [5, 6, 8, 10, 11]);
+        control.lost("damaged".to_owned());
+        assert_eq!(due(&trigger), [0; 0]);
     }
 }

@@ -94,19 +94,25 @@ impl Assembler {
         }
     }
 
-    /// Keeps the accepted messages for checkpoints.
-    pub(crate) fn keep_messages(&mut self) {
+    /// Takes note of what the next checkpoint needs, from now on.
+    pub(crate) fn note_changes(&mut self) {
         self.messages = Some(Messages::new());
+        self.decoder.note_changes();
     }
 
-    /// What a checkpoint of the epoch cut last needs to go on from.
-    pub(crate) fn snapshot(&mut self) -> Snapshot {
+    /// Keeps them no longer: there will be no checkpoint.
+    pub(crate) fn forget_messages(&mut self) {
+        self.messages = None;
+    }
+
+    /// What a checkpoint of the epoch cut last needs to go on from: all, or what has changed since the last one.
+    pub(crate) fn snapshot(&mut self, all: bool) -> Snapshot {
         Snapshot {
             epoch: self.epoch,
             now: self.now,
             latest: self.latest,
             next_place: self.place,
-            aliases: self.decoder.write_snapshot(),
+            aliases: self.decoder.write_snapshot(all),
             dedup_half: self.dedup.current_half(),
             oldest_half: self.dedup.oldest_half(),
             messages: self.messages.as_mut().map(std::mem::take).unwrap_or_default(),

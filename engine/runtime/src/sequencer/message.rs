@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use tidewater_connector_api::{Position, RawEvents, ReceiptSender};
 use tidewater_model::Timestamp;
 use tidewater_operators::{dataflow::WorkerDataflow, ingest::EventBatch};
+use tidewater_storage::Extent;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::{checkpoint::control::Asker, error::Error, subscription::Opening};
@@ -32,6 +33,8 @@ pub(crate) enum Message {
     Checkpoint(Asker),
     /// Take these events out of quarantine; answers how many they were.
     Redriven(BTreeSet<u64>, oneshot::Sender<Result<u64, Error>>),
+    /// Say how much of log and quarantine is durable, both as of one moment.
+    Extent(oneshot::Sender<Result<Extent, Error>>),
     /// Something outside the channel changed: the clock, or the engine's state.
     Wake,
     /// Nothing more is to come: work off what is there and end.

@@ -131,7 +131,7 @@ impl Sequencer {
     ) -> Self {
         let mut assembler = Assembler::new(plan, workers.len());
         if checkpoints.is_some() {
-            assembler.keep_messages();
+            assembler.note_changes();
         }
         Self {
             receiver,
@@ -202,6 +202,11 @@ impl Sequencer {
                 Next::Message(Message::Redriven(ids, done)) => {
                     if let LogEnd::Thread(log) = &self.log {
                         send(log, ToLog::Redriven(ids, done))?;
+                    }
+                }
+                Next::Message(Message::Extent(done)) => {
+                    if let LogEnd::Thread(log) = &self.log {
+                        send(log, ToLog::Extent(done))?;
                     }
                 }
                 Next::Message(Message::Checkpoint(asker)) => {
@@ -298,9 +303,13 @@ impl Sequencer {
         let Some(checkpoints) = &mut self.checkpoints else { return Ok(()) };
         if !checkpoints.is_due(epoch, Instant::now()) {
             checkpoints.answer_known(epoch);
+            if checkpoints.is_lost() {
+                self.assembler.forget_messages();
+            }
             return Ok(());
         }
-        let all = checkpoints.begin(self.assembler.snapshot());
+        let all = checkpoints.is_all_next();
+        checkpoints.begin(self.assembler.snapshot(all), all);
         self.workers.iter().try_for_each(|worker| send(worker, ToWorker::Snapshot { all }))
     }
 

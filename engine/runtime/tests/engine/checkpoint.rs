@@ -100,6 +100,65 @@ async fn damaged_checkpoints_are_passed_over() {
     stop(&engine).await;
 }
 
+/// Makes checkpoints until one holds everything, which must be soon while state is small; how the last one went.
+async fn until_whole(engine: &Engine, first: u32) -> Result<u64, Error> {
+    for message in first..first + 20 {
+        orders(engine, message..message + 1).await;
+        let made = soon(engine.checkpoint()).await?;
+        let status = engine.status().checkpoint.unwrap();
+        if status.written_bytes == status.total_bytes {
+            return Ok(made);
+        }
+    }
+    panic!("none holds everything");
+}
+
+#[tokio::test]
+async fn when_nodes_that_were_written_go_bad_the_next_whole_checkpoint_does_without_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = start(directory.path()).await;
+    orders(&engine, 0..3).await;
+    assert_eq!(soon(engine.checkpoint()).await.unwrap(), 3);
+    let path = state_file(directory.path(), 3);
+    let mut bytes = std::fs::read(&path).unwrap();
+    // Behind the file's header and that of the first piece, which are nodes.
+    bytes[70] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let made = until_whole(&engine, 3).await.unwrap();
+    let engine = start_again(engine, directory.path()).await;
+    assert_eq!(engine.status().checkpoint.unwrap().epoch, made);
+    assert_eq!(replayed(&engine).await, (0, count(made as i64)));
+    for message in 0..made {
+        let again = soon(engine.ingest(order("u1", &format!("m{message}")))).await.unwrap();
+        assert_eq!(again.duplicates, 1, "message {message} is remembered");
+    }
+    stop(&engine).await;
+}
+
+#[tokio::test]
+async fn when_all_that_was_written_goes_bad_the_engine_goes_on_and_a_restart_repairs_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut engine = start(directory.path()).await;
+    orders(&engine, 0..3).await;
+    assert_eq!(soon(engine.checkpoint()).await.unwrap(), 3);
+    std::fs::remove_file(state_file(directory.path(), 3)).unwrap();
+    let failed = until_whole(&engine, 3).await.unwrap_err().to_string();
+    assert!(failed.contains("no") && failed.contains("before a restart"), "{failed}");
+    let epoch = engine.status().checkpoint.unwrap().epoch;
+    assert!(engine.status().checkpoint.unwrap().trouble.unwrap().contains("restart"));
+    orders(&engine, 100..102).await;
+    let again = soon(engine.checkpoint()).await.unwrap_err().to_string();
+    assert_eq!(again, failed, "nothing is tried again");
+    engine = start_again(engine, directory.path()).await;
+    let orders_made = i64::try_from(epoch).unwrap() + 1 + 2;
+    assert_eq!(replayed(&engine).await, (orders_made as u64, count(orders_made)));
+    orders(&engine, 102..103).await;
+    let made = soon(engine.checkpoint()).await.unwrap();
+    engine = start_again(engine, directory.path()).await;
+    assert_eq!((made as i64, replayed(&engine).await), (orders_made + 1, (0, count(orders_made + 1))));
+    stop(&engine).await;
+}
+
 #[tokio::test]
 async fn one_is_made_when_enough_has_been_logged() {
     let directory = tempfile::tempdir().unwrap();
@@ -112,8 +171,41 @@ async fn one_is_made_when_enough_has_been_logged() {
 }
 
 #[tokio::test]
+async fn a_copy_goes_on_where_it_was_made_and_the_original_does_not_notice() {
+    let directory = tempfile::tempdir().unwrap();
+    let (state, copy) = (directory.path().join("state"), directory.path().join("copy"));
+    let engine = start(&state).await;
+    orders(&engine, 0..4).await;
+    let copied = soon(engine.copy_to(&copy)).await.unwrap();
+    assert_eq!(copied.epoch, 4);
+    assert!(copied.bytes > copied.linked_bytes && copied.linked_bytes > 0);
+    orders(&engine, 4..6).await;
+    let occupied = soon(engine.copy_to(&copy)).await.unwrap_err().to_string();
+    assert!(occupied.contains("is not empty"), "{occupied}");
+    let other = start(&copy).await;
+    assert_eq!(replayed(&other).await, (0, count(4)), "it begins with the checkpoint");
+    assert_eq!(soon(other.ingest(order("u1", "m3"))).await.unwrap().duplicates, 1);
+    assert_eq!(soon(other.ingest(order("u1", "m4"))).await.unwrap().duplicates, 0, "of behind it");
+    orders(&other, 10..12).await;
+    soon(other.checkpoint()).await.unwrap();
+    orders(&engine, 6..7).await;
+    assert_eq!((replayed(&other).await.1, replayed(&engine).await.1), (count(7), count(7)));
+    stop(&other).await;
+    stop(&engine).await;
+    // Neither has written into the other's files.
+    for path in [&state, &copy] {
+        let mut left = tidewater::offline::open_state(path).unwrap();
+        assert_eq!(left.profile("user_id", "u1").unwrap().unwrap().traits[0], count(7));
+    }
+    let third = directory.path().join("third");
+    let copied = tidewater::offline::copy_state(&copy, &third).unwrap();
+    assert_eq!(tidewater::offline::open_state(&third).unwrap().epoch(), copied.epoch);
+}
+
+#[tokio::test]
 async fn without_a_state_directory_there_are_none() {
     let engine = Engine::builder(&pipeline()).in_memory().start().await.unwrap();
+    assert!(matches!(soon(engine.copy_to("nowhere")).await, Err(Error::Config { .. })));
     assert!(matches!(soon(engine.checkpoint()).await, Err(Error::Config { .. })));
     assert!(engine.status().checkpoint.is_none());
     stop(&engine).await;

@@ -5,6 +5,7 @@
 mod checkpoint;
 mod common;
 mod extension;
+mod fixtures;
 mod ingest;
 mod restart;
 mod sinks;

@@ -1,5 +1,6 @@
 //! One module a command: its arguments, and the function that does it.
 
+pub mod checkpoint;
 pub mod demo;
 pub mod export;
 pub mod generate;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use tidewater_model::HashKey;
 
+use crate::copy::Holds;
 use crate::error::StorageError;
 use crate::files::Files;
 use crate::state::Claim;
@@ -30,12 +31,21 @@ pub struct Checkpoints {
     files: Arc<dyn Files>,
     directory: PathBuf,
     key: HashKey,
+    holds: Arc<Holds>,
+    /// Tests have smaller ones.
+    pub(crate) part_bytes: usize,
     _claim: Claim,
 }
 
 impl Checkpoints {
-    pub(crate) fn open(files: Arc<dyn Files>, directory: PathBuf, key: HashKey, claim: Claim) -> Self {
-        Self { files, directory, key, _claim: claim }
+    pub(crate) fn open(
+        files: Arc<dyn Files>,
+        directory: PathBuf,
+        key: HashKey,
+        holds: Arc<Holds>,
+        claim: Claim,
+    ) -> Self {
+        Self { files, directory, key, holds, part_bytes: state_file::PART_BYTES, _claim: claim }
     }
 
     /// Writes the state file of an epoch; `fill` appends its pieces. Once it returns the file is durable, and part of
@@ -50,7 +60,8 @@ impl Checkpoints {
         epoch: u64,
         fill: impl FnOnce(&mut StateFileWriter<'_>) -> Result<(), StorageError>,
     ) -> Result<StateFile, StorageError> {
-        state_file::write(&*self.files, &state_path(&self.directory, epoch), self.key, epoch, fill)
+        let how = (epoch, self.part_bytes);
+        state_file::write(&*self.files, &state_path(&self.directory, epoch), self.key, how, fill)
     }
 
     /// Makes a checkpoint of state files that are durable.
@@ -63,12 +74,14 @@ impl Checkpoints {
         manifest.write(&*self.files, &manifest_path(&self.directory, manifest.epoch), self.key)
     }
 
-    /// Removes all checkpoints but those of the given epochs, and the state files that these do not name.
+    /// Removes all checkpoints but those of the given epochs, and the state files that these do not name; none while the
+    /// directory is copied, which a later call makes up for.
     ///
     /// # Errors
     ///
     /// [`StorageError::Io`]: some of them may be left, which a later call removes.
     pub fn keep(&self, kept: &[Manifest]) -> Result<(), StorageError> {
+        let Some(_removing) = self.holds.removing() else { return Ok(()) };
         let epochs = |suffix| list(&*self.files, &self.directory, suffix);
         let is_kept = |epoch: &u64| kept.iter().any(|manifest| manifest.epoch == *epoch);
         // Manifests first: one must not name a file that is gone.
@@ -118,11 +131,11 @@ pub(crate) fn read_state(
     StateFileReader::open(files, &state_path(directory, file.epoch), file)
 }
 
-fn manifest_path(directory: &Path, epoch: u64) -> PathBuf {
+pub(crate) fn manifest_path(directory: &Path, epoch: u64) -> PathBuf {
     directory.join(format!("{epoch:020}{MANIFEST_SUFFIX}"))
 }
 
-fn state_path(directory: &Path, epoch: u64) -> PathBuf {
+pub(crate) fn state_path(directory: &Path, epoch: u64) -> PathBuf {
     directory.join(format!("{epoch:020}{STATE_SUFFIX}"))
 }
 

@@ -70,6 +70,11 @@ impl FrameWriter {
         self.len
     }
 
+    /// How many of its bytes are durable.
+    pub(crate) fn synced(&self) -> u64 {
+        self.synced
+    }
+
     /// Fails if an earlier write or fsync failed.
     pub(crate) fn usable(&self) -> Result<(), StorageError> {
         match &self.poisoned {

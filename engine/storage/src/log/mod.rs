@@ -39,3 +39,13 @@ pub(crate) fn list_files(files: &dyn Files, directory: &Path) -> Result<Vec<u64>
     bases.sort_unstable();
     Ok(bases)
 }
+
+/// The names of the files that are written to no more, given the path of the one that is.
+pub(crate) fn sealed_files(
+    files: &dyn Files,
+    directory: &Path,
+    last: &Path,
+) -> Result<Vec<PathBuf>, StorageError> {
+    let names = list_files(files, directory)?.into_iter().map(|base| file_path(Path::new(""), base));
+    Ok(names.filter(|name| directory.join(name).as_path() < last).collect())
+}

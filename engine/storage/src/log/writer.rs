@@ -107,6 +107,11 @@ impl LogWriter {
         (self.frames.path(), self.frames.len())
     }
 
+    /// The path of the file now written to, and how many bytes of it are durable.
+    pub(crate) fn durable_file(&self) -> (&Path, u64) {
+        (self.frames.path(), self.frames.synced())
+    }
+
     /// Appends an epoch; returns how many bytes the log has grown. Not durable before [`sync`](Self::sync).
     ///
     /// # Errors

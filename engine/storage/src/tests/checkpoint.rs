@@ -133,6 +133,80 @@ fn damage_is_an_error_at_every_byte() {
     }
 }
 
+#[test]
+fn a_piece_larger_than_a_frame_may_hold_comes_back_in_one() {
+    let files = SimFiles::new();
+    let mut store = state(&files).open_checkpoints().unwrap();
+    let pieces: Vec<(u8, Vec<u8>)> = [0usize, 1, 99, 100, 101, 200, 1_234, 0]
+        .into_iter()
+        .zip([1, 1, 2, 127, 0, 1, 1, 3])
+        .map(|(len, kind)| (kind, (0..len).map(|at| (at * 7) as u8).collect()))
+        .collect();
+    let write = |store: &Checkpoints, epoch| {
+        let append = |writer: &mut crate::StateFileWriter<'_>| {
+            pieces.iter().try_for_each(|(kind, piece)| writer.append(*kind, piece))
+        };
+        store.write_state(epoch, append).unwrap()
+    };
+    let whole = write(&store, 1);
+    store.part_bytes = 100;
+    let parted = write(&store, 2);
+    assert!(parted.bytes > whole.bytes);
+    for file in [whole, parted] {
+        assert_eq!(read_pieces(&reader(&files), &file).unwrap(), pieces);
+    }
+    let refused = store.write_state(3, |writer| writer.append(128, b"x"));
+    assert!(matches!(refused, Err(StorageError::Refused { .. })));
+
+    // Cut anywhere between its parts, it is damaged.
+    let path = state_path(2);
+    let contents = files.contents(&path).unwrap();
+    for len in 40..contents.len() {
+        files.set_contents(&path, &contents[..len]);
+        let found = read_pieces(&reader(&files), &StateFile { epoch: 2, bytes: len as u64 });
+        assert!(found.is_err() || pieces.starts_with(&found.unwrap()), "cut at {len}");
+    }
+}
+
+#[test]
+fn damage_is_passed_over_only_where_it_can_not_be_in_what_is_looked_for() {
+    let files = SimFiles::new();
+    let store = state(&files).open_checkpoints().unwrap();
+    // Kinds 1 and 2 are in front, 4 and 5 are looked for.
+    let pieces: Vec<(u8, Vec<u8>)> =
+        [1, 2, 1, 4, 4, 5].into_iter().zip(1u8..).map(|(kind, n)| (kind, vec![n; 50])).collect();
+    let mut ends = Vec::new();
+    let file = store
+        .write_state(7, |writer| {
+            pieces.iter().try_for_each(|(kind, piece)| {
+                writer.append(*kind, piece)?;
+                ends.push(writer.len());
+                Ok(())
+            })
+        })
+        .unwrap();
+    let contents = files.contents(&state_path(7)).unwrap();
+    let found = |bytes: &[u8]| -> Result<Vec<(u8, Vec<u8>)>, StorageError> {
+        files.set_contents(&state_path(7), bytes);
+        let (mut found, mut reader) = (Vec::new(), reader(&files).state_file(&file)?);
+        while let Some(piece) = reader.find(&[4, 5])? {
+            found.push(piece);
+        }
+        Ok(found)
+    };
+    assert_eq!(found(&contents).unwrap(), pieces[3..]);
+    for at in 40..contents.len() {
+        let mut flipped = contents.clone();
+        flipped[at] ^= 0x04;
+        match found(&flipped) {
+            // Behind the second piece stands one that is not looked for, so this one is of those.
+            Ok(found) => assert!(found == pieces[3..] && at < ends[1] as usize, "byte {at}"),
+            Err(StorageError::Damaged { .. }) => assert!(at >= ends[1] as usize, "byte {at}"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Make { all: bool },

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::{Ack, Appended, Filter, NewRecord, QuarantineOptions, Record};
+use crate::{Ack, Appended, Filter, Manifest, NewRecord, QuarantineOptions, Record, StateFile};
 
 fn fixture(version: u32) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/v{version}"))
@@ -39,6 +39,39 @@ fn check(reader: &StateReader) {
     assert!(records[1].is_whole());
     let ack = Ack { epoch: 11, position: b"offset 11".to_vec() };
     assert_eq!(reader.ack("updates").unwrap(), Some(ack));
+    let manifests: Vec<Manifest> = reader.checkpoints().unwrap().into_iter().map(Result::unwrap).collect();
+    let files: Vec<StateFile> = manifests[0].files.clone();
+    assert_eq!(manifests, [manifest(9, files.clone()), manifest(6, files[1..].to_vec())]);
+    for file in files {
+        let (mut read, mut reader) = (Vec::new(), reader.state_file(&file).unwrap());
+        while let Some(piece) = reader.read().unwrap() {
+            read.push(piece);
+        }
+        assert_eq!(read, pieces(file.epoch));
+    }
+}
+
+/// The pieces of a checkpoint's state file: one that is empty, one that can't be compressed, one that can.
+fn pieces(epoch: u64) -> Vec<(u8, Vec<u8>)> {
+    vec![
+        (2, Vec::new()),
+        (1, b"piece of ".iter().copied().chain([epoch as u8]).collect()),
+        (127, vec![7; 500]),
+    ]
+}
+
+fn manifest(epoch: u64, files: Vec<StateFile>) -> Manifest {
+    Manifest {
+        epoch,
+        now: Timestamp(1_700_000_000_000),
+        latest: Timestamp(-5),
+        dedup_half: -3,
+        next_place: 300,
+        positions: vec![("web".to_owned(), vec![1, 2]), ("files".to_owned(), Vec::new())],
+        definitions: b"defs".to_vec(),
+        delivered: vec!["updates".to_owned()],
+        files,
+    }
 }
 
 /// Writes the directory that `fixtures/v1` is a copy of. To add a version: write it to a new place under a new number.
@@ -65,7 +98,16 @@ fn write_sample(path: &Path) {
     let (mut acks, _) = state.open_acks("updates").unwrap();
     acks.record(10, b"offset 10").unwrap();
     acks.record(11, b"offset 11").unwrap();
-    drop((log, quarantine, acks, state));
+    let checkpoints = state.open_checkpoints().unwrap();
+    let mut files = Vec::new();
+    for epoch in [6, 9] {
+        let append = |writer: &mut crate::StateFileWriter<'_>| {
+            pieces(epoch).iter().try_for_each(|(kind, piece)| writer.append(*kind, piece))
+        };
+        files.insert(0, checkpoints.write_state(epoch, append).unwrap());
+        checkpoints.commit(&manifest(epoch, files.clone())).unwrap();
+    }
+    drop((log, quarantine, acks, checkpoints, state));
     std::fs::remove_file(path.join("lock")).unwrap();
     std::fs::remove_dir(path.join("outbox")).unwrap();
 }
@@ -95,6 +137,7 @@ fn this_release_still_writes_version_1_byte_for_byte() {
     if let Some(target) = std::env::var_os("TIDEWATER_WRITE_FIXTURE") {
         copy(directory.path(), Path::new(&target));
     }
+    // State files are left out: another version of zstd may make something else of them, and of their lengths.
     for name in ["meta", "quarantine/records", "acks/updates", "log/00000000000000000001.log"] {
         let written = std::fs::read(directory.path().join(name)).unwrap();
         assert_eq!(written, std::fs::read(fixture(1).join(name)).unwrap(), "{name}");

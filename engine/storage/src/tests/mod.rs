@@ -3,6 +3,7 @@
 
 mod acks;
 mod checkpoint;
+mod copy;
 mod damage;
 mod fixtures;
 mod log;

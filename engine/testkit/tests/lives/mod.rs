@@ -1,7 +1,8 @@
 //! A life of an engine: a scenario, and what happens to the engine behind each of its epochs.
+#![allow(dead_code)]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{
         Arc, Mutex,
@@ -12,9 +13,10 @@ use std::{
 
 use proptest::prelude::*;
 use tidewater::{
-    DeltaBatch, Engine, Error, ManualClock, Pipeline, Profile, Random, RawEvents, Settings, Sink, Timestamp,
+    DeltaBatch, Engine, Error, ManualClock, Pipeline, Profile, ProfileId, Random, RawEvents, Settings, Sink,
+    Timestamp,
     offline::{self, Identity, Membership},
-    pipeline::FixedEnvironment,
+    pipeline::{Definitions, FixedEnvironment},
 };
 use tidewater_connector_api::{Acknowledged, DeliveryError, Position, json::write_delta};
 use tidewater_storage::StorageError;
@@ -31,6 +33,8 @@ pub(crate) enum Happens {
     Checkpoint,
     /// A checkpoint is waited for.
     Checkpointed,
+    /// A checkpoint is asked for, and can't be written.
+    CheckpointFails,
     /// The sink takes nothing until it is told to.
     SinkDown,
     /// The sink takes what it is given.
@@ -39,6 +43,8 @@ pub(crate) enum Happens {
     Stop(usize),
     /// The engine is left as it is, and starts again on so many workers.
     Leave(usize),
+    /// The engine is stopped, run with another pipeline, which is computed from the log, and then again with this one.
+    Rebuild(usize),
 }
 
 /// What may happen.
@@ -51,6 +57,15 @@ pub(crate) fn happens() -> impl Strategy<Value = Happens> {
         1 => Just(Happens::SinkUp),
         2 => (1..=3usize).prop_map(Happens::Stop),
         3 => (1..=3usize).prop_map(Happens::Leave),
+    ]
+}
+
+/// What may happen where sinks may be told of detours.
+pub(crate) fn happens_with_rebuilds() -> impl Strategy<Value = Happens> {
+    prop_oneof![
+        4 => happens(),
+        1 => Just(Happens::CheckpointFails),
+        1 => (1..=3usize).prop_map(Happens::Rebuild),
     ]
 }
 
@@ -105,17 +120,30 @@ pub(crate) struct End {
     identities: Vec<Identity>,
 }
 
-async fn start(pipeline: &Pipeline, clock: &Arc<ManualClock>, lines: &Lines, at: (&Path, usize)) -> Engine {
+/// What the engines of a life have in common.
+struct Life<'a> {
+    directory: &'a Path,
+    clock: Arc<ManualClock>,
+    lines: Lines,
+    /// When so many bytes have been logged a checkpoint is made; by time none is.
+    log_bytes: u64,
+}
+
+async fn start(pipeline: &Pipeline, life: &Life<'_>, workers: usize, rebuild: bool) -> Engine {
+    let Life { directory, clock, lines, log_bytes } = life;
     loop {
-        // By time and bytes none is made: those that happen are enough.
-        let mut settings =
-            Settings { checkpoint_every_ms: u64::MAX, checkpoint_log_bytes: u64::MAX, ..Settings::default() };
+        let mut settings = Settings {
+            checkpoint_every_ms: u64::MAX,
+            checkpoint_log_bytes: *log_bytes,
+            ..Settings::default()
+        };
         (settings.retry.first_ms, settings.retry.longest_ms) = (1, 2);
         let builder = Engine::builder(pipeline)
             .settings(settings)
             .clock(Arc::clone(clock) as _)
-            .random(Arc::new(Fixed));
-        match builder.workers(at.1).sink("lines", lines.clone()).state(at.0).start().await {
+            .random(Arc::new(Fixed))
+            .rebuild(rebuild);
+        match builder.workers(workers).sink("lines", lines.clone()).state(directory).start().await {
             Ok(engine) => return engine,
             // One that was left takes a moment to let go of it.
             Err(Error::Storage(error)) if matches!(*error, StorageError::Locked { .. }) => {
@@ -128,18 +156,45 @@ async fn start(pipeline: &Pipeline, clock: &Arc<ManualClock>, lines: &Lines, at:
 
 /// Lives a life in a directory of its own, to its end.
 pub(crate) fn live(scenario: &Scenario, all: &[Happens]) -> End {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    runtime.block_on(live_in(scenario, all, directory.path()))
+    live_with(scenario, all, u64::MAX)
 }
 
-async fn live_in(scenario: &Scenario, all: &[Happens], directory: &Path) -> End {
+/// The same with a checkpoint whenever so many bytes have been logged, also while a start replays its log.
+pub(crate) fn live_with(scenario: &Scenario, all: &[Happens], log_bytes: u64) -> End {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let pipeline = Pipeline::from_yaml(&yaml(&scenario.spec), &FixedEnvironment::new()).unwrap();
+    runtime.block_on(live_in(scenario, all, (&[pipeline], &[]), directory.path(), log_bytes))
+}
+
+/// The same, beginning with the first of the pipelines and going on with the next one behind each of these epochs.
+pub(crate) fn live_changing(
+    scenario: &Scenario,
+    all: &[Happens],
+    pipelines: &[Pipeline],
+    at: &[usize],
+) -> End {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    runtime.block_on(live_in(scenario, all, (pipelines, at), directory.path(), u64::MAX))
+}
+
+async fn live_in(
+    scenario: &Scenario,
+    all: &[Happens],
+    (pipelines, at): (&[Pipeline], &[usize]),
+    directory: &Path,
+    log_bytes: u64,
+) -> End {
+    let text = yaml(&scenario.spec);
+    let mut pipelines = pipelines.iter();
+    let mut pipeline = pipelines.next().unwrap();
     let clock = Arc::new(ManualClock::new(Timestamp(START + 5_000)));
-    let lines = Lines::default();
-    let mut engine = start(&pipeline, &clock, &lines, (directory, 1)).await;
-    for (epoch, happens) in scenario.epochs.iter().zip(all) {
-        clock.advance(epoch.wait);
+    let life = Life { directory, clock, lines: Lines::default(), log_bytes };
+    let is_down = &life.lines.is_down;
+    let mut engine = start(pipeline, &life, 1, false).await;
+    for (number, (epoch, happens)) in scenario.epochs.iter().zip(all).enumerate() {
+        life.clock.advance(epoch.wait);
         // What time alone changes is cut off from what the events do.
         engine.seal().await.unwrap();
         engine.ingest_batch(epoch.events.iter().collect::<RawEvents>()).await.unwrap();
@@ -151,27 +206,106 @@ async fn live_in(scenario: &Scenario, all: &[Happens], directory: &Path) -> End 
                 tokio::task::yield_now().await;
             }
             Happens::Checkpointed => _ = engine.checkpoint().await.unwrap(),
-            Happens::SinkDown => lines.is_down.store(true, Ordering::SeqCst),
-            Happens::SinkUp => lines.is_down.store(false, Ordering::SeqCst),
+            Happens::CheckpointFails => checkpoint_that_fails(&engine, directory).await,
+            Happens::SinkDown => is_down.store(true, Ordering::SeqCst),
+            Happens::SinkUp => is_down.store(false, Ordering::SeqCst),
             Happens::Stop(workers) => {
-                // A sink that is down is not waited for any longer than this.
-                engine.shutdown(Duration::from_millis(100)).await.unwrap();
-                engine = start(&pipeline, &clock, &lines, (directory, workers)).await;
+                stop(engine).await;
+                engine = start(pipeline, &life, workers, false).await;
             }
             Happens::Leave(workers) => {
                 drop(engine);
-                engine = start(&pipeline, &clock, &lines, (directory, workers)).await;
+                engine = start(pipeline, &life, workers, false).await;
+            }
+            Happens::Rebuild(workers) => {
+                stop(engine).await;
+                let other = start(&with_one_more_segment(&text), &life, workers, true).await;
+                other.seal().await.unwrap();
+                stop(other).await;
+                engine = start(pipeline, &life, workers, true).await;
             }
         }
+        for changed in
+            at.iter().filter(|behind| **behind == number).zip(&mut pipelines).map(|(_, changed)| changed)
+        {
+            pipeline = changed;
+            stop(engine).await;
+            engine = start(pipeline, &life, 1, false).await;
+        }
     }
-    lines.is_down.store(false, Ordering::SeqCst);
+    // A scenario may end before its last changes.
+    for changed in pipelines {
+        stop(engine).await;
+        engine = start(changed, &life, 1, false).await;
+    }
+    is_down.store(false, Ordering::SeqCst);
     engine.flush().await.unwrap();
     engine.shutdown(Duration::from_secs(60)).await.unwrap();
     let mut state = offline::open_state(directory).unwrap();
     End {
-        lines: lines.delivered.lock().unwrap().values().flatten().cloned().collect(),
+        lines: life.lines.delivered.lock().unwrap().values().flatten().cloned().collect(),
         memberships: state.memberships().unwrap(),
         profiles: state.profiles().unwrap(),
         identities: state.identities().unwrap(),
+    }
+}
+
+/// A sink that is down is not waited for any longer than this.
+async fn stop(engine: Engine) {
+    engine.shutdown(Duration::from_millis(100)).await.unwrap();
+}
+
+/// Something stands where the checkpoint of the last epoch would be written.
+async fn checkpoint_that_fails(engine: &Engine, directory: &Path) {
+    let epoch = engine.status().epochs.sealed;
+    let obstacle = directory.join(format!("checkpoints/{epoch:020}.state.tmp"));
+    // One that is being written stands there already.
+    if std::fs::create_dir(&obstacle).is_ok() {
+        // There may be one of that epoch.
+        let _ = engine.checkpoint().await;
+        std::fs::remove_dir(&obstacle).unwrap();
+    }
+}
+
+/// The pipeline of this text, which ends with its segments, and one more.
+fn with_one_more_segment(text: &str) -> Pipeline {
+    let text = text.replace("\nsegments: {}\n", "\nsegments:\n");
+    let first = text.split("identifiers:\n  ").nth(1).and_then(|rest| rest.split(':').next()).unwrap();
+    let text = format!("{text}  one_more: 'has({first})'\n");
+    Pipeline::from_yaml(&text, &FixedEnvironment::new()).unwrap()
+}
+
+impl End {
+    /// What holds in the end, but for since when.
+    pub(crate) fn without_since(&self) -> (Vec<(usize, ProfileId)>, &[Profile], &[Identity]) {
+        let members = self.memberships.iter().map(|member| (member.segment, member.profile)).collect();
+        (members, &self.profiles, &self.identities)
+    }
+
+    /// The members per segment by its name.
+    pub(crate) fn members(&self, definitions: &Definitions) -> BTreeSet<(String, String)> {
+        let name = |segment: usize| definitions.segments[segment].name.clone();
+        self.memberships.iter().map(|member| (name(member.segment), member.profile.to_string())).collect()
+    }
+
+    /// What holds in the end, whatever was told on the way.
+    pub(crate) fn state(&self) -> (&[Membership], &[Profile], &[Identity]) {
+        (&self.memberships, &self.profiles, &self.identities)
+    }
+
+    /// The members that the deltas add up to, per segment by its name; each must have entered before it exits.
+    pub(crate) fn folded(&self) -> BTreeSet<(String, String)> {
+        let mut members = BTreeSet::new();
+        for line in &self.lines {
+            let delta: serde_json::Value = serde_json::from_str(line).unwrap();
+            let text = |key: &str| delta[key].as_str().unwrap().to_owned();
+            let member = (text("segment"), text("profile"));
+            let changed = match delta["change"].as_str().unwrap() {
+                "entered" => members.insert(member),
+                _ => members.remove(&member),
+            };
+            assert!(changed, "a delta that changes nothing: {line}");
+        }
+        members
     }
 }

@@ -79,15 +79,20 @@ proptest! {
 
     #[test]
     fn links_are_those_of_a_recomputation_after_every_event(
-        events in prop::collection::vec(event(), 1..14), anonymous_is_fed in any::<bool>(), workers in 1..4usize,
+        events in prop::collection::vec((event(), prop::option::weighted(0.4, any::<(bool, bool)>())), 1..14),
+        anonymous_is_fed in any::<bool>(),
+        workers in 1..4usize,
     ) {
         let mut spec = lowercased();
         if !anonymous_is_fed {
             spec.identifiers[2].from = vec![path("context.id"), path("x.anonymousId")];
         }
         let mut run = Run::new(spec, workers);
+        run.decoder.note_changes();
         let mut seen: Vec<Seen> = Vec::new();
-        for (number, event) in events.into_iter().enumerate() {
+        // The snapshots that together hold everything, oldest first.
+        let mut snapshots: Vec<Vec<Vec<u8>>> = Vec::new();
+        for (number, (event, snapshot)) in events.into_iter().enumerate() {
             let mut event = event;
             event["timestamp"] = json!(WALL.0 - number as i64);
             match run.push(&event.to_string()) {
@@ -107,8 +112,35 @@ proptest! {
             }
             links.retain(|_, count| *count != 0);
             prop_assert_eq!(links, recompute(&run.plan, &seen, anonymous_is_fed));
+            if let Some((all, restarts)) = snapshot {
+                let all = all || snapshots.is_empty();
+                if all {
+                    snapshots.clear();
+                }
+                snapshots.push(run.decoder.write_snapshot(all));
+                if restarts {
+                    run.decoder = restarted(&run.plan, workers, &snapshots, &seen);
+                }
+            }
         }
     }
+}
+
+/// A decoder that has read these snapshots, the newest first, and which user ids are carried.
+fn restarted(plan: &Arc<Plan>, workers: usize, snapshots: &[Vec<Vec<u8>>], seen: &[Seen]) -> Decoder {
+    let mut decoder = Decoder::new(Arc::clone(plan), workers);
+    decoder.note_changes();
+    for piece in snapshots.iter().rev().flatten() {
+        decoder.read_snapshot(piece).unwrap();
+    }
+    for (rank, text) in seen.iter().flat_map(|seen| &seen.ids).filter(|(rank, _)| *rank == 0) {
+        // As much of a node as says that an event carries it: hash, rank, flags, place, text.
+        let mut node = plan.hash(usize::from(*rank), text).to_le_bytes().to_vec();
+        node.extend_from_slice(&[*rank, crate::profile::record::CLUSTER as u8, 0, 0]);
+        let node = [&(node.len() as u32).to_le_bytes()[..], &node].concat();
+        decoder.read_nodes(&node).unwrap();
+    }
+    decoder
 }
 
 #[test]

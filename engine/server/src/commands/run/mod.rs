@@ -60,6 +60,8 @@ async fn run_pipeline(args: &RunArgs, pipeline: &Pipeline, bars: &Bars) -> Resul
     let admin = Admin::open(pipeline).await?;
     let engine = start(args, pipeline).await?;
     admin.serve(&engine);
+    #[cfg(unix)]
+    let control = pipeline.state().and_then(|state| crate::control::server::serve(state, &engine));
     let watching = tokio::spawn(progress::show(engine.clone(), bars.clone()));
     let deadline = Duration::from_millis(args.shutdown_deadline.0.unsigned_abs());
 
@@ -78,6 +80,9 @@ async fn run_pipeline(args: &RunArgs, pipeline: &Pipeline, bars: &Bars) -> Resul
             }
         }
     }
+    // Before the engine lets go of the directory, and another one may open a socket there.
+    #[cfg(unix)]
+    drop(control);
     let stopped = {
         let shutdown = engine.shutdown(deadline);
         tokio::pin!(shutdown);

@@ -1,0 +1,297 @@
+//! Copies of a state directory: complete as of one epoch, or refused by whoever opens them.
+//!
+//! While an engine runs nothing stands still, so parts are copied in an order in which what is copied later covers what
+//! was copied before: checkpoints, acknowledgements, then log and quarantine as of one moment ([`Extent`]): the log holds
+//! every epoch that a checkpoint or an acknowledgement is of, the quarantine every refused event that a source's position
+//! in the log lies behind, and of those that were redriven only what the log has. `meta` comes last.
+//!
+//! Until then a file says that the copy is unfinished. What never changes is linked where the file system can.
+
+use std::collections::BTreeSet;
+use std::io::{ErrorKind, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::checkpoint;
+use crate::error::StorageError;
+use crate::files::{Blob, Files, Locking, Mode, read_full, write_full};
+use crate::log::{self, LogWriter};
+use crate::quarantine::Quarantine;
+use crate::state::{ACKS, CHECKPOINTS, LOCK, LOG, META, OUTBOX, QUARANTINE, QUARANTINE_RECORDS, StateReader};
+
+/// Stands in a directory until the copy in it is complete.
+const UNFINISHED: &str = "unfinished-copy";
+
+/// So much is copied before it is synced: one fsync of a large file would hold up those of the log for long.
+const SYNC_BYTES: u64 = 8 << 20;
+
+/// Bytes copied at a time.
+const CHUNK: usize = 1 << 20;
+
+/// What has been copied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Copied {
+    /// The last epoch in the copy's log.
+    pub epoch: u64,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Bytes of those that are linked, and so take no room of their own until the original is removed.
+    pub linked_bytes: u64,
+}
+
+/// How much of log and quarantine belongs to a copy.
+pub struct Extent {
+    epoch: u64,
+    log_file: PathBuf,
+    log_bytes: u64,
+    quarantine: Box<dyn Blob>,
+    quarantine_bytes: u64,
+}
+
+impl Extent {
+    /// All that is durable now.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Io`].
+    pub fn of(log: &LogWriter, quarantine: &Quarantine) -> Result<Self, StorageError> {
+        let (log_file, log_bytes) = log.durable_file();
+        let (quarantine, quarantine_bytes) = quarantine.durable()?;
+        let (epoch, log_file) = (log.durable_epoch(), log_file.to_owned());
+        Ok(Self { epoch, log_file, log_bytes, quarantine, quarantine_bytes })
+    }
+}
+
+/// Who wants files of a state directory to stay: what an owner would remove is left until a later time.
+#[derive(Debug, Default)]
+pub(crate) struct Holds(Mutex<usize>);
+
+/// Files stay until it is dropped.
+struct Hold(Arc<Holds>);
+
+impl Holds {
+    /// Waits for a removal that is under way.
+    fn hold(self: &Arc<Self>) -> Hold {
+        *self.lock() += 1;
+        Hold(Arc::clone(self))
+    }
+
+    /// The right to remove files as long as the value lives; `None` while somebody wants them to stay.
+    pub(crate) fn removing(&self) -> Option<MutexGuard<'_, usize>> {
+        Some(self.lock()).filter(|held| **held == 0)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        *self.0.lock() -= 1;
+    }
+}
+
+impl StateReader {
+    /// Copies the state directory to `to`, which must be empty or not there. `extent` is asked once, when checkpoints and
+    /// acknowledgements have been copied.
+    ///
+    /// The caller must have the directory to itself, or be the process that runs on it; files that this process would
+    /// remove meanwhile stay until the copy is made.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::NotEmpty`] or [`StorageError::Unfinished`] if there is something in `to`; whatever `extent` answers; [`StorageError::NoSpace`],
+    /// [`StorageError::Io`], [`StorageError::Damaged`]. What has been copied by then is left, and nobody opens it.
+    pub fn copy_to<E: From<StorageError>>(
+        &self,
+        to: &Path,
+        extent: impl FnOnce() -> Result<Extent, E>,
+    ) -> Result<Copied, E> {
+        let _hold = self.holds().hold();
+        let mut copy = Copying::begin(self.files(), self.path(), to)?;
+        // With the hold it stays true: the log begins no later than it says.
+        let meta = self.read_meta()?;
+        copy.checkpoints()?;
+        copy.acks()?;
+        let extent = extent()?;
+        copy.log(&extent)?;
+        copy.done.epoch = extent.epoch;
+        copy.quarantine(extent)?;
+        meta.write(self.files(), &to.join(META))?;
+        copy.finish().map_err(E::from)
+    }
+}
+
+/// Refuses a directory with a copy that was never finished.
+pub(crate) fn check_finished(files: &dyn Files, directory: &Path) -> Result<(), StorageError> {
+    match files.list(directory) {
+        Ok(names) if names.iter().any(|name| name == UNFINISHED) => {
+            Err(StorageError::Unfinished { directory: directory.to_owned() })
+        }
+        // Whoever opens it says what is wrong.
+        _ => Ok(()),
+    }
+}
+
+/// A copy under way.
+struct Copying<'a> {
+    files: &'a dyn Files,
+    from: &'a Path,
+    to: &'a Path,
+    done: Copied,
+    _lock: Box<dyn std::any::Any + Send + Sync>,
+}
+
+impl<'a> Copying<'a> {
+    /// Takes the directory and says that what is in it is unfinished.
+    fn begin(files: &'a dyn Files, from: &'a Path, to: &'a Path) -> Result<Self, StorageError> {
+        files.create_dir(to).map_err(|error| StorageError::io("create", to, error))?;
+        check_finished(files, to)?;
+        let names = files.list(to).map_err(|error| StorageError::io("list", to, error))?;
+        if !names.is_empty() {
+            return Err(StorageError::NotEmpty { directory: to.to_owned() });
+        }
+        let lock = match files.lock(&to.join(LOCK)) {
+            Ok(Locking::Held(lock)) => lock,
+            Ok(Locking::Busy { holder }) => {
+                return Err(StorageError::Locked { directory: to.to_owned(), holder });
+            }
+            Err(error) => return Err(StorageError::io("lock", to, error)),
+        };
+        let copy = Self { files, from, to, done: Copied::default(), _lock: lock };
+        let marker = to.join(UNFINISHED);
+        let made = files.open(&marker, Mode::Create).and_then(|mut marker| marker.sync());
+        made.map_err(|error| StorageError::io("create", &marker, error))?;
+        copy.sync(to)?;
+        for name in [LOG, QUARANTINE, ACKS, OUTBOX, CHECKPOINTS] {
+            let directory = to.join(name);
+            files.create_dir(&directory).map_err(|error| StorageError::io("create", &directory, error))?;
+        }
+        Ok(copy)
+    }
+
+    /// Every checkpoint of which all files are there.
+    fn checkpoints(&mut self) -> Result<(), StorageError> {
+        let directory = self.from.join(CHECKPOINTS);
+        let mut there: BTreeSet<u64> = BTreeSet::new();
+        for manifest in checkpoint::manifests(self.files, &directory)?.into_iter().flatten() {
+            let mut names = Vec::new();
+            let mut is_whole = true;
+            for file in &manifest.files {
+                if is_whole && !there.contains(&file.epoch) {
+                    is_whole =
+                        self.share_if_there(&checkpoint::state_path(Path::new(CHECKPOINTS), file.epoch))?;
+                    names.push(file.epoch);
+                }
+            }
+            if is_whole {
+                there.extend(names);
+                self.share_if_there(&checkpoint::manifest_path(Path::new(CHECKPOINTS), manifest.epoch))?;
+            }
+        }
+        self.sync(&self.to.join(CHECKPOINTS))
+    }
+
+    /// What sinks have acknowledged. A file that is being written to ends with its last whole record.
+    fn acks(&mut self) -> Result<(), StorageError> {
+        let directory = self.from.join(ACKS);
+        let names =
+            self.files.list(&directory).map_err(|error| StorageError::io("list", &directory, error))?;
+        for name in names.iter().filter(|name| !name.ends_with(crate::files::TEMPORARY_SUFFIX)) {
+            let path = directory.join(name);
+            let mut blob = self.open(&path)?;
+            let bytes = blob.len().map_err(|error| StorageError::io("read", &path, error))?;
+            self.add(&mut *blob, bytes, &self.to.join(ACKS).join(name))?;
+        }
+        self.sync(&self.to.join(ACKS))
+    }
+
+    /// The log up to the extent: files that are written to no more, and of the last one what is durable.
+    fn log(&mut self, extent: &Extent) -> Result<(), StorageError> {
+        for file in log::sealed_files(self.files, &self.from.join(LOG), &extent.log_file)? {
+            self.share(&Path::new(LOG).join(file))?;
+        }
+        let name = extent.log_file.file_name().unwrap_or_default();
+        let mut blob = self.open(&extent.log_file)?;
+        self.add(&mut *blob, extent.log_bytes, &self.to.join(LOG).join(name))?;
+        self.sync(&self.to.join(LOG))
+    }
+
+    fn quarantine(&mut self, mut extent: Extent) -> Result<(), StorageError> {
+        let directory = self.to.join(QUARANTINE);
+        self.add(&mut *extent.quarantine, extent.quarantine_bytes, &directory.join(QUARANTINE_RECORDS))?;
+        self.sync(&directory)
+    }
+
+    fn finish(self) -> Result<Copied, StorageError> {
+        let marker = self.to.join(UNFINISHED);
+        // All names must be durable before the one that speaks against them goes.
+        self.sync(self.to)?;
+        self.files.remove(&marker).map_err(|error| StorageError::io("remove", &marker, error))?;
+        self.sync(self.to)?;
+        self.sync(self.to.parent().unwrap_or(Path::new("")))?;
+        Ok(self.done)
+    }
+
+    /// Links a file that never changes, or copies it; false if it is not there.
+    fn share_if_there(&mut self, name: &Path) -> Result<bool, StorageError> {
+        match self.share(name) {
+            Ok(()) => Ok(true),
+            Err(StorageError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Links a file that never changes, or copies it.
+    fn share(&mut self, name: &Path) -> Result<(), StorageError> {
+        let (from, to) = (self.from.join(name), self.to.join(name));
+        let mut blob = self.open(&from)?;
+        let bytes = blob.len().map_err(|error| StorageError::io("read", &from, error))?;
+        // Another file system, or one without links.
+        if self.files.link(&from, &to).is_err() {
+            return self.add(&mut *blob, bytes, &to);
+        }
+        self.done.bytes += bytes;
+        self.done.linked_bytes += bytes;
+        Ok(())
+    }
+
+    fn add(&mut self, from: &mut dyn Blob, bytes: u64, to: &Path) -> Result<(), StorageError> {
+        self.copy(from, bytes, to)?;
+        self.done.bytes += bytes;
+        Ok(())
+    }
+
+    /// Copies so many bytes to a new file, and makes them durable.
+    fn copy(&self, from: &mut dyn Blob, bytes: u64, to: &Path) -> Result<(), StorageError> {
+        let io = |action, error| StorageError::io(action, to, error);
+        let mut file = self.files.open(to, Mode::Create).map_err(|error| io("create", error))?;
+        let mut chunk = vec![0; CHUNK.min(bytes as usize)];
+        let (mut at, mut synced) = (0, 0);
+        while at < bytes {
+            let want = chunk.len().min((bytes - at) as usize);
+            let count = read_full(from, &mut chunk[..want], at).map_err(|error| io("copy to", error))?;
+            if count < want {
+                return Err(StorageError::damaged(to, at, "the file that it is a copy of is shorter"));
+            }
+            let mut pieces = [IoSlice::new(&chunk[..want])];
+            write_full(&mut *file, &mut pieces, at).map_err(|error| io("write", error))?;
+            at += want as u64;
+            if at - synced >= SYNC_BYTES {
+                file.sync().map_err(|error| io("sync", error))?;
+                synced = at;
+            }
+        }
+        file.sync().map_err(|error| io("sync", error))
+    }
+
+    fn open(&self, path: &Path) -> Result<Box<dyn Blob>, StorageError> {
+        self.files.open(path, Mode::Read).map_err(|error| StorageError::io("open", path, error))
+    }
+
+    fn sync(&self, directory: &Path) -> Result<(), StorageError> {
+        self.files.sync_dir(directory).map_err(|error| StorageError::io("sync", directory, error))
+    }
+}

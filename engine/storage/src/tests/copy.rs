@@ -1,0 +1,210 @@
+//! Copies: what is in one is what was durable when it was made, and an unfinished one is refused, wherever it ended.
+
+use super::*;
+use crate::sim::{Fault, Operation};
+use crate::{
+    AckFile, Appended, Checkpoints, Copied, Extent, Filter, Manifest, NewRecord, Quarantine, StateFile,
+};
+
+const COPY: &str = "copy";
+
+/// A directory that is written to, with something in every part of it.
+struct Running {
+    state: StateDir,
+    log: LogWriter,
+    quarantine: Quarantine,
+    acks: AckFile,
+    checkpoints: Checkpoints,
+    made: Vec<Manifest>,
+    next: u64,
+}
+
+impl Running {
+    fn new(files: &SimFiles) -> Self {
+        let state = state(files);
+        let (log, _) = state.open_log(LogOptions { file_bytes: 250 }).unwrap();
+        let (quarantine, _) = state.open_quarantine(Default::default()).unwrap();
+        let (acks, _) = state.open_acks("updates").unwrap();
+        let checkpoints = state.open_checkpoints().unwrap();
+        let mut running = Self { state, log, quarantine, acks, checkpoints, made: Vec::new(), next: 1 };
+        (0..10).for_each(|_| running.step());
+        running
+    }
+
+    /// An epoch, a refused event and an acknowledgement; every third time a checkpoint on top of the one before.
+    fn step(&mut self) {
+        let epoch = self.next;
+        self.next += 1;
+        let new = NewRecord {
+            reason: "bad_time",
+            source: "web",
+            received_at: Timestamp(0),
+            bytes: &[b'x'; 9],
+            original_len: 9,
+        };
+        assert_eq!(self.quarantine.append(&new).unwrap(), Appended::Stored(epoch));
+        self.quarantine.sync().unwrap();
+        self.log.append(&entries(epoch)[epoch as usize - 1]).unwrap();
+        self.log.sync().unwrap();
+        self.acks.record(epoch, b"there").unwrap();
+        if epoch.is_multiple_of(3) {
+            let piece = |writer: &mut crate::StateFileWriter<'_>| writer.append(1, &epoch.to_le_bytes());
+            let mut files: Vec<StateFile> = vec![self.checkpoints.write_state(epoch, piece).unwrap()];
+            files.extend(self.made.last().iter().flat_map(|before| &before.files));
+            let manifest = Manifest {
+                epoch,
+                now: Timestamp(0),
+                latest: Timestamp(0),
+                dedup_half: 0,
+                next_place: 0,
+                positions: Vec::new(),
+                definitions: Vec::new(),
+                delivered: Vec::new(),
+                files,
+            };
+            self.checkpoints.commit(&manifest).unwrap();
+            self.made.push(manifest);
+        }
+    }
+
+    fn copy(&mut self) -> Result<Copied, StorageError> {
+        self.copy_while(|_| {})
+    }
+
+    /// Makes a copy; `meanwhile` comes between its parts.
+    fn copy_while(&mut self, meanwhile: impl FnOnce(&mut Self)) -> Result<Copied, StorageError> {
+        let reader = self.state.reader().clone();
+        reader.copy_to(COPY.as_ref(), || {
+            meanwhile(self);
+            Extent::of(&self.log, &self.quarantine)
+        })
+    }
+}
+
+/// Opens the copy and looks at everything in it: the last epoch of its log.
+fn check_copy(files: &SimFiles) -> Result<u64, StorageError> {
+    let reader = StateReader::open_with(Arc::new(files.clone()), COPY)?;
+    assert_eq!(reader.meta(), super::reader(files).meta());
+    let (read, end) = read_all(reader.log(1));
+    end.unwrap();
+    let last = read.len() as u64;
+    assert_eq!(read, entries(last));
+    let refused: Vec<u64> =
+        reader.quarantine(Filter::All).unwrap().map(|record| record.unwrap().id).collect();
+    assert_eq!(refused, (1..=last).collect::<Vec<_>>(), "as of the log's last epoch");
+    let ack = reader.ack("updates").unwrap().unwrap();
+    assert!(ack.epoch <= last, "nothing is acknowledged that is not in the log");
+    let manifests: Vec<Manifest> = reader.checkpoints().unwrap().into_iter().map(Result::unwrap).collect();
+    assert!(manifests.iter().all(|manifest| manifest.epoch <= last));
+    for file in manifests.iter().flat_map(|manifest| &manifest.files) {
+        reader.state_file(file).unwrap().check().unwrap();
+    }
+    // It can be run on.
+    let state = StateDir::open_with(Arc::new(files.clone()), COPY, &new_state())?;
+    let (mut log, cut) = state.open_log(LogOptions::default()).unwrap();
+    assert_eq!((cut, log.next_epoch()), (None, last + 1));
+    log.append(&entries(last + 1)[last as usize]).unwrap();
+    log.sync().unwrap();
+    assert_eq!(state.open_quarantine(Default::default()).unwrap().1, None);
+    assert_eq!(state.open_acks("updates").unwrap().0.last(), Some(&ack));
+    Ok(last)
+}
+
+#[test]
+fn a_copy_of_a_directory_that_is_written_to_is_of_one_epoch() {
+    let files = SimFiles::new();
+    let mut running = Running::new(&files);
+    let copied = running.copy_while(|running| (0..4).for_each(|_| running.step())).unwrap();
+    (0..4).for_each(|_| running.step());
+    assert_eq!((copied.epoch, running.log.durable_epoch()), (14, 18));
+    let in_copy = |path: &&PathBuf| path.starts_with(COPY) && !path.ends_with("meta");
+    let bytes: usize =
+        files.paths().iter().filter(in_copy).map(|path| files.contents(path).unwrap().len()).sum();
+    assert_eq!(copied.bytes, bytes as u64);
+    assert!(copied.linked_bytes > 0 && copied.linked_bytes < copied.bytes);
+    assert_eq!(check_copy(&files).unwrap(), 14);
+    // Neither has changed the other.
+    assert_eq!(read_log(&files).0, entries(18));
+    files.crash(7);
+    assert_eq!(read_log(&files).0, entries(18));
+    assert_eq!(read_all(StateReader::open_with(Arc::new(files), COPY).unwrap().log(1)).0, entries(15));
+}
+
+#[test]
+fn nothing_is_removed_while_it_is_copied() {
+    let files = SimFiles::new();
+    let mut running = Running::new(&files);
+    let there = |files: &SimFiles| reader(files).checkpoints().unwrap().len();
+    running.copy_while(|running| running.checkpoints.keep(&[]).unwrap()).unwrap();
+    assert_eq!(there(&files), 3);
+    running.checkpoints.keep(&[]).unwrap();
+    assert_eq!(there(&files), 0);
+    check_copy(&files).unwrap();
+    let copied = StateReader::open_with(Arc::new(files), COPY).unwrap();
+    assert_eq!(copied.checkpoints().unwrap().len(), 3);
+}
+
+#[test]
+fn a_checkpoint_that_lacks_a_file_is_left_out() {
+    let files = SimFiles::new();
+    let mut running = Running::new(&files);
+    let path = PathBuf::from(format!("{DIR}/checkpoints/{:020}.state", 6));
+    crate::Files::remove(&files, &path).unwrap();
+    running.copy().unwrap();
+    check_copy(&files).unwrap();
+    let copied = StateReader::open_with(Arc::new(files), COPY).unwrap();
+    let epochs: Vec<u64> =
+        copied.checkpoints().unwrap().into_iter().map(|made| made.unwrap().epoch).collect();
+    assert_eq!(epochs, [3]);
+}
+
+#[test]
+fn a_copy_needs_a_directory_of_its_own() {
+    let files = SimFiles::new();
+    let mut running = Running::new(&files);
+    running.copy().unwrap();
+    assert!(matches!(running.copy(), Err(StorageError::NotEmpty { .. })));
+    let onto_itself =
+        running.state.reader().copy_to(DIR.as_ref(), || Extent::of(&running.log, &running.quarantine));
+    assert!(matches!(onto_itself, Err(StorageError::NotEmpty { .. })));
+    check_copy(&files).unwrap();
+}
+
+#[test]
+fn a_copy_that_ends_anywhere_is_whole_or_refused() {
+    let operations = [
+        Operation::Open,
+        Operation::Write,
+        Operation::Sync,
+        Operation::SyncDir,
+        Operation::Rename,
+        Operation::Read,
+    ];
+    let (mut refused, mut whole) = (0, 0);
+    for operation in operations {
+        let clean = SimFiles::new();
+        let mut running = Running::new(&clean);
+        let before = clean.count(operation);
+        running.copy().unwrap();
+        for nth in 0..clean.count(operation) - before {
+            let files = SimFiles::new();
+            let mut running = Running::new(&files);
+            files.fail(operation, nth, Fault::Error(std::io::ErrorKind::Other));
+            let copied = running.copy();
+            files.clear_faults();
+            files.crash(nth * 31 + operation as u64);
+            let found = check_copy(&files);
+            assert!(copied.is_err() || found.is_ok(), "{operation:?} {nth}");
+            match found {
+                Ok(last) => {
+                    assert_eq!(last, 10);
+                    whole += 1;
+                }
+                Err(StorageError::Unfinished { .. } | StorageError::NotFound { .. }) => refused += 1,
+                Err(error) => panic!("{operation:?} {nth}: {error}"),
+            }
+            assert_eq!(read_log(&files).0, entries(10), "the original is as it was");
+        }
+    }
+    assert!(refused > 20, "{refused} were refused, {whole} were whole");
+}
