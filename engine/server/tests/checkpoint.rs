@@ -67,7 +67,7 @@ fn raw(place: &Place, request: &[u8]) -> Value {
 #[test]
 fn copies_taken_in_the_middle_of_a_load_start_and_are_exact() {
     const COPIES: usize = 4;
-    let place = Place::with_shop(60_000);
+    let place = Place::with_shop(20_000);
     // Some of them are no UTF-8.
     let events = std::fs::read(place.path("events.ndjson")).unwrap();
     let lines: Vec<&[u8]> = events.split_inclusive(|byte| *byte == b'\n').collect();

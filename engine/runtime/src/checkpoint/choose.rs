@@ -45,13 +45,20 @@ pub(crate) fn add(all: &mut Vec<Manifest>, made: Manifest) {
 }
 
 /// The checkpoints to keep, of all there are, newest first: two, should one be damaged; the newest one that a restart
-/// could use although a sink lags; and the last one of the chain before, since a damaged file spoils its whole chain.
-pub(crate) fn to_keep(all: &[Manifest], acknowledged: &HashMap<String, Option<u64>>) -> Vec<Manifest> {
+/// could use although a sink lags; the last one of the chain before, since a damaged file spoils its whole chain; and the
+/// one made last, of this epoch, which the next one builds on: in a replay it is not the newest.
+pub(crate) fn to_keep(
+    all: &[Manifest],
+    made: u64,
+    acknowledged: &HashMap<String, Option<u64>>,
+) -> Vec<Manifest> {
     let base = |manifest: &Manifest| manifest.files.last().map(|file| file.epoch);
     let newest_base = all.first().and_then(base);
     let usable = all.iter().position(|manifest| is_delivered(manifest, acknowledged));
     let other_chain = all.iter().position(|manifest| base(manifest) != newest_base);
-    let kept = |place: &usize| *place < 2 || Some(*place) == usable || Some(*place) == other_chain;
+    let kept = |place: &usize| {
+        *place < 2 || Some(*place) == usable || Some(*place) == other_chain || all[*place].epoch == made
+    };
     (0..all.len()).filter(kept).map(|place| all[place].clone()).collect()
 }
 
@@ -81,7 +88,10 @@ mod tests {
 
     fn kept(all: &[Manifest], acknowledged: Option<u64>) -> Vec<u64> {
         let sinks = HashMap::from([("ads".to_owned(), acknowledged)]);
-        to_keep(all, &sinks).iter().map(|manifest| manifest.epoch).collect()
+        to_keep(all, all.first().map_or(0, |newest| newest.epoch), &sinks)
+            .iter()
+            .map(|manifest| manifest.epoch)
+            .collect()
     }
 
     #[test]
@@ -102,6 +112,11 @@ mod tests {
         add(&mut all, manifest(&[40, 20], &[]));
         assert_eq!(kept(&all, Some(45)), [60, 50, 40]);
         assert_eq!(kept(&all, Some(20)), [60, 50, 40, 20]);
+        // What the next one builds on stays, whatever it is of use for.
+        add(&mut all, manifest(&[30, 20], &[]));
+        let down = HashMap::from([("ads".to_owned(), Some(0))]);
+        let kept: Vec<u64> = to_keep(&all, 30, &down).iter().map(|manifest| manifest.epoch).collect();
+        assert_eq!(kept, [60, 50, 40, 30]);
     }
 
     #[test]

@@ -211,7 +211,7 @@ impl Collector {
         tracing::debug!(epoch = status.epoch, bytes = status.written_bytes, of = total, "checkpoint");
         self.base = Some(manifest.clone());
         add(&mut self.all, manifest);
-        self.all = to_keep(&self.all, &acknowledged(&self.sinks));
+        self.all = to_keep(&self.all, status.epoch, &acknowledged(&self.sinks));
         if let Err(error) = self.store.keep(&self.all) {
             tracing::warn!(%error, "an old checkpoint could not be removed; it is tried again with the next one");
         }
