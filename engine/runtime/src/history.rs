@@ -288,12 +288,11 @@ impl Point {
             }
             Ok(())
         })?;
-        let (manifest, aliases, messages) = self.seat()?;
-        Ok(Pieces { manifest, nodes, rest, aliases, messages })
+        Ok(Pieces { nodes, rest, ..self.acceptance()? })
     }
 
-    /// What a checkpoint of it has besides nodes and members.
-    fn seat(&mut self) -> Result<(Manifest, Vec<Vec<u8>>, Vec<Vec<u8>>), Error> {
+    /// All of it but nodes, and what stands beside them.
+    fn acceptance(&mut self) -> Result<Pieces, Error> {
         let snapshot = self.lockstep.assembler.snapshot(true);
         let mut messages = std::mem::take(&mut self.messages);
         write_messages(&snapshot.messages, |piece| {
@@ -311,12 +310,13 @@ impl Point {
             delivered: Vec::new(),
             files: Vec::new(),
         };
-        Ok((manifest, snapshot.aliases, messages))
+        let (nodes, rest) = (Vec::new(), Vec::new());
+        Ok(Pieces { manifest, nodes, rest, aliases: snapshot.aliases, messages })
     }
 
     /// Makes a checkpoint of it.
     pub(crate) fn write(mut self, store: &Checkpoints, definitions: Vec<u8>) -> Result<Manifest, Error> {
-        let (mut manifest, aliases, messages) = self.seat()?;
+        let Pieces { mut manifest, aliases, messages, .. } = self.acceptance()?;
         let members = self.lockstep.memberships()?;
         let members =
             members.iter().map(|member| ((member.segment as u32, member.profile), Some(member.since)));
@@ -329,6 +329,8 @@ impl Point {
                 failed = Some(error);
                 StorageError::Refused { detail }
             })?;
+            // Ends the nodes, as in every other state file.
+            writer.append(kind::REST, &[])?;
             messages.iter().try_for_each(|piece| writer.append(kind::MESSAGES, piece))?;
             write_members(members, |piece| writer.append(kind::MEMBERS, piece))
         });
