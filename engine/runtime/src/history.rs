@@ -31,6 +31,7 @@ use crate::{
     lockstep::Lockstep,
     pipeline::{Definitions, Pipeline},
     rebuild::Stored,
+    retention::RetiredLog,
 };
 
 /// A state directory and the definitions it was run with, one after the other.
@@ -148,7 +149,7 @@ impl History<'_> {
     /// What is not in the log did not happen.
     fn is_logged(&self, epoch: u64) -> bool {
         let read = self.state.log(epoch).and_then(|mut log| log.read(&mut EpochEntry::default()));
-        epoch + 1 == self.state.meta().log_starts || read.unwrap_or(false)
+        self.state.log_starts().is_ok_and(|starts| epoch + 1 == starts) || read.unwrap_or(false)
     }
 
     /// The first state of an era, before its first epoch, from the last one of the era before.
@@ -208,7 +209,7 @@ impl History<'_> {
         tracing::info!(traits = names.join(", "), "filling new traits from the log");
         let spec = PipelineSpec { segments: Vec::new(), ..plan.spec().clone() };
         let mut point = Point::new(Plan::compile(spec, self.key)?, self.workers)?;
-        point.replay_from(self.state, self.state.meta().log_starts, epoch, &mut |_| {})?;
+        point.replay_from(self.state, self.state.log_starts()?, epoch, &mut |_| {})?;
         let mut waiting = Vec::new();
         point.lockstep.pieces(&mut |kind, piece| {
             if kind == kind::NODES {
@@ -262,6 +263,9 @@ impl Point {
         if from > until {
             return Ok(());
         }
+        if let Some(retired) = RetiredLog::of(state)?.filter(|retired| from < retired.starts) {
+            return Err(retired.lacks("what is to be computed"));
+        }
         let mut log = state.log(from)?;
         let mut entry = EpochEntry::default();
         while self.lockstep.assembler.epoch() < until && log.read(&mut entry)? {
@@ -310,6 +314,7 @@ impl Point {
             definitions: Vec::new(),
             delivered: Vec::new(),
             files: Vec::new(),
+            is_base: false,
         };
         Ok((manifest, snapshot.aliases, messages))
     }
