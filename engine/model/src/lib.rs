@@ -2,8 +2,9 @@
 //!
 //! Modules in the order data flows: [`event`], [`identifier`], [`traits`], [`segment`], [`delta`], with
 //! the value types ([`time`], [`decimal`], [`value`]) and the segment language ([`expr`]) beside them;
-//! [`suggest`] finds the nearest name for a typo.
+//! [`base`] is what is left of events that are no longer there, [`suggest`] finds the nearest name for a typo.
 
+pub mod base;
 pub mod decimal;
 pub mod delta;
 pub mod event;

@@ -1,6 +1,9 @@
 //! The whole contract in one function: clusters, traits and memberships of a list of accepted events.
 
-use tidewater_model::{HashKey, PipelineSpec, Profile, ProfileId, RejectReason, Timestamp};
+use tidewater_model::{
+    HashKey, PipelineSpec, Profile, ProfileId, RejectReason, Timestamp,
+    base::{BaseFacts, BaseIdentifier},
+};
 
 use crate::{
     event::ReadEvent,
@@ -51,11 +54,24 @@ pub fn evaluate_with(
     now: Timestamp,
     unlinked: &Unlinked,
 ) -> Outcome {
+    evaluate_from(spec, key, &BaseFacts::default(), events, now, unlinked)
+}
+
+/// Like [`evaluate_with`], of all events that `base` is what is left of, and then `events`.
+pub fn evaluate_from(
+    spec: &PipelineSpec,
+    key: HashKey,
+    base: &BaseFacts,
+    events: &[Event<'_>],
+    now: Timestamp,
+    unlinked: &Unlinked,
+) -> Outcome {
     let rules = IdentifierRules::new(&spec.identifiers);
     let mut outcome = Outcome::default();
 
     // First who is who. Events are read again for their traits: that is cheaper than keeping them.
     let mut identities = Identities::new(spec);
+    let base_nodes = identities.add_base(base);
     let mut owned = Vec::with_capacity(events.len());
     for event in events {
         let read = Object::parse(event.bytes)
@@ -70,7 +86,8 @@ pub fn evaluate_with(
         }
     }
     outcome.unusable.sort_unstable();
-    let (clusters, cluster_of) = identities.clusters(spec, key, unlinked);
+    let unlinked = unlinked.and(base);
+    let (clusters, cluster_of) = identities.clusters(spec, key, &unlinked);
 
     // Then what each did.
     let mut events_of: Vec<Vec<Owned<'_>>> = Vec::new();
@@ -78,15 +95,22 @@ pub fn evaluate_with(
     for event in owned {
         events_of[cluster_of[event.owner]].push(event);
     }
+    let mut base_of: Vec<Vec<&BaseIdentifier>> = Vec::new();
+    base_of.resize_with(clusters.len(), Vec::new);
+    for (fact, node) in base.identifiers.iter().zip(base_nodes) {
+        if let Some(node) = node.filter(|_| fact.owns) {
+            base_of[cluster_of[node]].push(fact);
+        }
+    }
     let order = in_dependency_order(&spec.segments);
-    for (cluster, events) in clusters.into_iter().zip(events_of) {
+    for ((cluster, events), base) in clusters.into_iter().zip(events_of).zip(base_of) {
         let id = cluster.profile;
         for (identifier, value) in &cluster.members {
             outcome.identities.push((*identifier, value.clone(), id));
         }
         // A cluster that owns no event is no profile.
-        if !events.is_empty() {
-            outcome.profiles.push(profile(spec, cluster, &events, now, &order));
+        if !events.is_empty() || !base.is_empty() {
+            outcome.profiles.push(profile(spec, cluster, (&base, &events), now, &order));
         }
     }
 
@@ -112,11 +136,20 @@ struct Owned<'a> {
 fn profile(
     spec: &PipelineSpec,
     cluster: Cluster,
-    events: &[Owned<'_>],
+    (base, events): (&[&BaseIdentifier], &[Owned<'_>]),
     now: Timestamp,
     order: &[usize],
 ) -> Profile {
     let mut tallies: Vec<Tally<'_>> = spec.traits.iter().map(Tally::new).collect();
+    for fact in base {
+        fact.totals.iter().for_each(|(index, partial)| tallies[*index].add_partial(partial));
+        for (index, up, partial) in &fact.panes {
+            tallies[*index].add_pane(*up, partial, now);
+        }
+        for (index, time, partial) in &fact.waiting {
+            tallies[*index].add_waiting(*time, partial, now);
+        }
+    }
     for event in events {
         if let Some(object) = Object::parse(event.event.bytes) {
             tallies.iter_mut().for_each(|tally| tally.add(&object, event.time, now));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use tidewater_model::{HashKey, PipelineSpec, ProfileId};
+use tidewater_model::{HashKey, PipelineSpec, ProfileId, base::BaseFacts};
 
 use crate::{
     event::{Previous, ReadEvent},
@@ -29,6 +29,16 @@ impl Unlinked {
         self.0.is_empty()
     }
 
+    /// These and those that were taken back before the cut.
+    pub(crate) fn and(&self, base: &BaseFacts) -> Self {
+        let mut all = self.clone();
+        for (a, b) in &base.unlinked {
+            let [a, b] = [a, b].map(|place| &base.identifiers[*place]);
+            all.insert((a.identifier, &a.value), (b.identifier, &b.value));
+        }
+        all
+    }
+
     fn contains(&self, a: &Id, b: &Id) -> bool {
         !self.is_empty() && self.0.contains(&(a.clone(), b.clone()))
     }
@@ -50,8 +60,9 @@ struct Node {
     id: Id,
     /// The lowest place in the log of an event that mentions it.
     first_place: u64,
-    /// How many events carry it at one of its paths.
+    /// How many events carry it at one of its paths, and whether one before the cut does.
     carriers: usize,
+    is_carried_before: bool,
 }
 
 /// An alias event, kept until all events are known.
@@ -62,6 +73,8 @@ struct Alias {
     /// What the event itself carries.
     carries: BTreeSet<Id>,
     previous: Vec<Previous>,
+    /// It stands before the cut, and no other event there carries its `previousId` as a user id.
+    is_before: bool,
 }
 
 /// Identifiers that belong together.
@@ -78,6 +91,43 @@ impl Identities {
         Self { known, nodes: Vec::new(), links: Vec::new(), aliases: Vec::new() }
     }
 
+    /// Takes in what is left of the events before a cut; returns the nodes of its identifiers, those that only aliases
+    /// mention aside.
+    pub(crate) fn add_base(&mut self, base: &BaseFacts) -> Vec<Option<usize>> {
+        let mut node_of = Vec::with_capacity(base.identifiers.len());
+        for fact in &base.identifiers {
+            let id = (fact.identifier, fact.value.clone());
+            let node = fact.first_place.map(|place| self.mention(&id, place));
+            if let Some(node) = node {
+                self.nodes[node].is_carried_before = fact.is_carried;
+            }
+            node_of.push(node);
+        }
+        for (fact, node) in base.identifiers.iter().zip(&node_of) {
+            for link in &fact.links {
+                if let (Some(owner), Some(other)) = (*node, node_of[link.other]) {
+                    self.links.push((owner, other));
+                }
+            }
+        }
+        for alias in &base.aliases {
+            if let Some(owner) = node_of[alias.owner] {
+                let previous = Previous {
+                    as_user: Some(alias.as_user.clone()),
+                    as_anonymous: alias.as_anonymous.clone(),
+                };
+                self.aliases.push(Alias {
+                    place: alias.place,
+                    owner,
+                    carries: BTreeSet::new(),
+                    previous: vec![previous],
+                    is_before: true,
+                });
+            }
+        }
+        node_of
+    }
+
     /// Takes in one event; returns the node of its owner.
     pub(crate) fn add(&mut self, place: u64, event: ReadEvent) -> usize {
         let owner = self.mention(&event.owner, place);
@@ -88,7 +138,7 @@ impl Identities {
         }
         if !event.previous.is_empty() {
             let (carries, previous) = (event.identifiers, event.previous);
-            self.aliases.push(Alias { place, owner, carries, previous });
+            self.aliases.push(Alias { place, owner, carries, previous, is_before: false });
         }
         owner
     }
@@ -140,7 +190,12 @@ impl Identities {
         let node = match self.known[*identifier].get(value) {
             Some(node) => *node,
             None => {
-                self.nodes.push(Node { id: id.clone(), first_place: place, carriers: 0 });
+                self.nodes.push(Node {
+                    id: id.clone(),
+                    first_place: place,
+                    carriers: 0,
+                    is_carried_before: false,
+                });
                 self.known[*identifier].insert(value.clone(), self.nodes.len() - 1);
                 self.nodes.len() - 1
             }
@@ -154,8 +209,7 @@ impl Identities {
     fn link_aliases(&mut self) {
         for alias in std::mem::take(&mut self.aliases) {
             for previous in &alias.previous {
-                let user =
-                    previous.as_user.as_ref().filter(|user| self.another_carries(user, &alias.carries));
+                let user = previous.as_user.as_ref().filter(|user| self.another_carries(user, &alias));
                 if let Some(meant) = user.or(previous.as_anonymous.as_ref()) {
                     let node = self.mention(meant, alias.place);
                     self.links.push((alias.owner, node));
@@ -164,11 +218,15 @@ impl Identities {
         }
     }
 
-    /// Whether an event other than the one that carries `own` carries `id`.
-    fn another_carries(&self, id: &Id, own: &BTreeSet<Id>) -> bool {
+    /// Whether an event other than the alias carries `id`.
+    fn another_carries(&self, id: &Id, alias: &Alias) -> bool {
         let (identifier, value) = id;
-        let carriers = self.known[*identifier].get(value).map_or(0, |node| self.nodes[*node].carriers);
-        carriers > usize::from(own.contains(id))
+        let Some(node) = self.known[*identifier].get(value).map(|node| &self.nodes[*node]) else {
+            return false;
+        };
+        // Whatever carried it before the cut was the alias itself, if it stands there.
+        let before = node.is_carried_before && !alias.is_before;
+        node.carriers + usize::from(before) > usize::from(alias.carries.contains(id))
     }
 }
 

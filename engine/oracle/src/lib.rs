@@ -2,6 +2,7 @@
 //! is compared with.
 //!
 //! [`evaluate`] takes the accepted events of a log and `now` and gives everything the contract says about them;
+//! [`evaluate_from`] does so from plain facts about events that are no longer there and the events since;
 //! [`Oracle`] adds what happens before the log (quarantine, duplicates, epochs) for tests that drive an engine and
 //! the contract side by side; [`check_event`] is acceptance of a single event, duplicates aside.
 //!
@@ -76,7 +77,7 @@ mod predicate;
 mod segments;
 mod traits;
 
-pub use evaluate::{Event, Outcome, evaluate, evaluate_with};
+pub use evaluate::{Event, Outcome, evaluate, evaluate_from, evaluate_with};
 pub use event::{EventInfo, check_event};
 pub use identity::Unlinked;
 pub use intake::{Oracle, Pushed};

@@ -1,7 +1,7 @@
 //! A profile's traits, computed from its events one after the other.
 
 use tidewater_model::{
-    Aggregate, Decimal, EventFilter, Scalar, Timestamp, TraitSpec, Value, Window, expr::Term,
+    Aggregate, Decimal, EventFilter, Scalar, Timestamp, TraitSpec, Value, Window, base::Partial, expr::Term,
 };
 
 use crate::{
@@ -57,6 +57,36 @@ impl<'s> Tally<'s> {
                     self.add_scalar(time, scalar);
                 }
             }
+        }
+    }
+
+    /// Takes in what is left of events before a cut.
+    pub(crate) fn add_partial(&mut self, partial: &Partial) {
+        match partial {
+            Partial::Count(count) => self.count += *count as i64,
+            Partial::Sum(sum) => self.sum += sum,
+            Partial::Number(number) => self.add_number(*number),
+            Partial::Mean { sum, count } => {
+                self.sum += sum;
+                self.count += *count as i64;
+            }
+            Partial::Scalar { value, at } => self.add_scalar(*at, value.clone()),
+            Partial::Time(time) => self.add_time(*time),
+        }
+    }
+
+    /// Takes in what is left of events at one time before a cut, if its window still holds it; `up` is rounded up.
+    pub(crate) fn add_pane(&mut self, up: Timestamp, partial: &Partial, now: Timestamp) {
+        let length = self.spec.window.map_or(0, |window| i128::from(window.length.0));
+        if i128::from(up.0) + length > i128::from(now.0) {
+            self.add_partial(partial);
+        }
+    }
+
+    /// Takes in what is left of an event before a cut whose time had not come by then.
+    pub(crate) fn add_waiting(&mut self, time: Timestamp, partial: &Partial, now: Timestamp) {
+        if self.spec.window.is_none_or(|window| is_inside(window, time, now)) {
+            self.add_partial(partial);
         }
     }
 

@@ -17,7 +17,7 @@ use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use tidewater_connector_api::{Acknowledged, BoxSink, BoxSource, Clock, Position};
 use tidewater_model::delta::DeltaNames;
 use tidewater_operators::{Plan, Texts, extension::Extension};
-use tidewater_storage::{AckFile, Checkpoints, LogReader, Manifest, StateReader};
+use tidewater_storage::{AckFile, Checkpoints, LogArchive, LogReader, Manifest, StateReader};
 use tokio::sync::watch;
 
 use crate::{
@@ -44,6 +44,10 @@ use crate::{
     progress::Progress,
     publisher::{Publisher, ToPublisher},
     quarantine::{Place, QuarantineView, Ring},
+    retention::{
+        Retention,
+        seal::{self, Sealer},
+    },
     sequencer::{AcceptanceBytes, LogEnd, Sequencer, intake::Intake, message::Message},
     settings::Settings,
     shutdown::{SinkTask, Tasks},
@@ -97,6 +101,7 @@ struct LogParts {
     restore: Option<(StateReader, Manifest)>,
     replay: Option<LogReader>,
     durable: u64,
+    sealer: Option<Sealer>,
     /// Only with a state directory.
     checkpoints: Option<CheckpointParts>,
 }
@@ -109,6 +114,9 @@ struct CheckpointParts {
     definitions: Vec<u8>,
     control: Arc<Control>,
     found: Found,
+    archive: Arc<LogArchive>,
+    /// The epoch with which the present definitions began.
+    changeover: u64,
 }
 
 /// Starts an engine on the opened state directory, if it is to have one.
@@ -161,7 +169,7 @@ pub(crate) fn launch(components: Components, mut opened: Option<OpenState>) -> R
         sinks: sink_handles,
     });
     let (trigger, collector) =
-        log.checkpoints.map(|parts| checkpoint_threads(parts, workers, &shared, &common)).unzip();
+        log.checkpoints.map(|parts| checkpoint_threads(parts, workers, &clock, &shared, &common)).unzip();
     let sequencer = Sequencer::new(
         inbox,
         &plan,
@@ -174,7 +182,14 @@ pub(crate) fn launch(components: Components, mut opened: Option<OpenState>) -> R
         acceptance,
         &common,
     );
-    let threads = Threads { workers: worker_threads, publisher, collector, logger: log.logger, sequencer };
+    let threads = Threads {
+        workers: worker_threads,
+        publisher,
+        collector,
+        sealer: log.sealer,
+        logger: log.logger,
+        sequencer,
+    };
     let threads = threads.start(&common)?;
     let sources = sources.into_iter().map(|(_, source)| source).collect();
     Ok(Engine::new(Arc::clone(&shared), tasks(&shared, threads, sources, sinks, &random, &common)))
@@ -185,6 +200,7 @@ struct Threads {
     workers: Vec<WorkerThread>,
     publisher: Publisher,
     collector: Option<Collector>,
+    sealer: Option<Sealer>,
     logger: Option<Logger>,
     sequencer: Sequencer,
 }
@@ -192,7 +208,7 @@ struct Threads {
 impl Threads {
     /// Starts all of them; the sequencer last, since it begins the work.
     fn start(self, common: &Common) -> Result<Vec<JoinHandle<()>>, Error> {
-        let Self { workers, publisher, collector, logger, sequencer } = self;
+        let Self { workers, publisher, collector, sealer, logger, sequencer } = self;
         let mut threads = Vec::new();
         for worker in workers {
             let keep = worker.receiver.clone();
@@ -208,6 +224,9 @@ impl Threads {
         })?);
         if let Some(collector) = collector {
             threads.push(spawn("checkpoint", common, (), move || collector.run())?);
+        }
+        if let Some(sealer) = sealer {
+            threads.push(spawn("seal", common, (), move || sealer.run())?);
         }
         if let Some(logger) = logger {
             let keep = logger.receiver.clone();
@@ -248,10 +267,11 @@ fn spawn(
 fn checkpoint_threads(
     parts: CheckpointParts,
     workers: usize,
+    clock: &Arc<dyn Clock>,
     shared: &Arc<Shared>,
     common: &Common,
 ) -> (Trigger, Collector) {
-    let CheckpointParts { sender, receiver, store, definitions, control, found } = parts;
+    let CheckpointParts { sender, receiver, store, definitions, control, found, archive, changeover } = parts;
     let trigger = Trigger::new(sender, Arc::clone(&control), &found, &common.settings);
     let collector = Collector {
         receiver,
@@ -268,6 +288,7 @@ fn checkpoint_threads(
         messages: Messages::new(),
         members: MemberChanges::new(),
         is_lost: false,
+        retention: Retention::new(archive, &common.settings, Arc::clone(clock), changeover),
     };
     (trigger, collector)
 }
@@ -370,11 +391,14 @@ fn log_parts(opened: Option<OpenState>, publisher: &Sender<ToPublisher>, common:
             restore: None,
             replay: None,
             durable: u64::MAX,
+            sealer: None,
             checkpoints: None,
         };
     };
     let (sender, receiver) = bounded::<ToLog>(common.settings.log_queue_epochs);
     let durable = opened.log.durable_epoch();
+    let archive = Arc::new(opened.archive);
+    let (seal_sender, to_seal) = seal::channel();
     let logger = Logger {
         receiver,
         publisher: publisher.clone(),
@@ -386,7 +410,10 @@ fn log_parts(opened: Option<OpenState>, publisher: &Sender<ToPublisher>, common:
         progress: Arc::clone(&common.progress),
         metrics: Arc::clone(&common.metrics),
         trouble: Arc::clone(&common.trouble),
+        sealer: seal_sender,
     };
+    let sealer =
+        Sealer { archive: Arc::clone(&archive), receiver: to_seal, lifecycle: Arc::clone(&common.lifecycle) };
     let restore = opened.found.usable.clone().map(|manifest| (opened.reader.clone(), manifest));
     let control = Arc::new(Control::default());
     control.start(&opened.found);
@@ -400,6 +427,7 @@ fn log_parts(opened: Option<OpenState>, publisher: &Sender<ToPublisher>, common:
         restore,
         replay: Some(opened.log_reader),
         durable,
+        sealer: Some(sealer),
         checkpoints: Some(CheckpointParts {
             sender: pieces,
             receiver,
@@ -407,6 +435,8 @@ fn log_parts(opened: Option<OpenState>, publisher: &Sender<ToPublisher>, common:
             definitions: opened.definitions,
             control,
             found: opened.found,
+            archive,
+            changeover: opened.changeover,
         }),
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use tidewater_connector_api::{BoxSink, BoxSource, Clock, Sink, Source, SystemClock};
 use tidewater_model::HashKey;
 use tidewater_operators::Plan;
-use tidewater_storage::{DiskFiles, Files};
+use tidewater_storage::{DiskFiles, Files, LogOptions, Store};
 
 use crate::{
     assembly::{self, Components},
@@ -36,6 +36,7 @@ pub struct Builder {
     random: Arc<dyn Random>,
     settings: Settings,
     files: Arc<dyn Files>,
+    log_store: Option<(String, Arc<dyn Store>)>,
     rebuild: bool,
 }
 
@@ -52,6 +53,7 @@ impl Builder {
             random: Arc::new(SystemRandom),
             settings: Settings::default(),
             files: Arc::new(DiskFiles),
+            log_store: None,
             rebuild: false,
         }
     }
@@ -84,6 +86,13 @@ impl Builder {
     /// Keeps nothing, whatever the pipeline says: all is lost when the engine stops.
     pub fn in_memory(mut self) -> Self {
         self.state = None;
+        self
+    }
+
+    /// Keeps full, compressed files of the log in this store instead of the state directory. The directory remembers the
+    /// address, which must say nothing secret, and from then on needs the store; it must be of this directory alone.
+    pub fn log_store(mut self, address: impl Into<String>, store: Arc<dyn Store>) -> Self {
+        self.log_store = Some((address.into(), store));
         self
     }
 
@@ -173,6 +182,8 @@ impl Builder {
             rebuild: self.rebuild,
             sinks: self.sinks.iter().map(|(name, _)| name.clone()).collect(),
             spill_bytes: self.settings.sink_spill_bytes,
+            log_store: self.log_store.clone(),
+            log: LogOptions { file_bytes: self.settings.log_file_bytes },
         };
         let opening = tokio::task::spawn_blocking(move || opening.open());
         opening.await.map_err(|_| Error::failed("opening the state directory panicked"))?.map(Some)

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tidewater_connector_api::SendError;
+use tidewater_model::Timestamp;
 use tidewater_operators::PlanError;
 use tidewater_storage::StorageError;
 
@@ -22,6 +23,19 @@ pub enum Error {
     DefinitionChanged {
         /// One fragment a difference that loses something, such as ``identifier `email` from: …``.
         changes: Vec<String>,
+    },
+    /// Old events have been retired from the log, and this needs them.
+    #[error(
+        "{what} needs all events from the first one on, and the log is complete only from epoch {from_epoch} ({from}) on: \
+         older ones were retired"
+    )]
+    LogRetired {
+        /// What was asked for.
+        what: String,
+        /// The first epoch that is still in the log.
+        from_epoch: u64,
+        /// When its events were accepted.
+        from: Timestamp,
     },
     /// The state directory can't be used.
     #[error("{0}")]
@@ -76,7 +90,9 @@ impl Error {
     /// What kind of failure it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Config { .. } | Self::DefinitionChanged { .. } => ErrorKind::Config,
+            Self::Config { .. } | Self::DefinitionChanged { .. } | Self::LogRetired { .. } => {
+                ErrorKind::Config
+            }
             Self::Storage(_) => ErrorKind::Storage,
             Self::Unknown { .. } => ErrorKind::Usage,
             Self::Full { .. } => ErrorKind::Busy,

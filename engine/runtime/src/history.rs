@@ -31,6 +31,7 @@ use crate::{
     lockstep::Lockstep,
     pipeline::{Definitions, Pipeline},
     rebuild::Stored,
+    retention::RetiredLog,
 };
 
 /// A state directory and the definitions it was run with, one after the other.
@@ -148,7 +149,7 @@ impl History<'_> {
     /// What is not in the log did not happen.
     fn is_logged(&self, epoch: u64) -> bool {
         let read = self.state.log(epoch).and_then(|mut log| log.read(&mut EpochEntry::default()));
-        epoch + 1 == self.state.meta().log_starts || read.unwrap_or(false)
+        self.state.log_starts().is_ok_and(|starts| epoch + 1 == starts) || read.unwrap_or(false)
     }
 
     /// The first state of an era, before its first epoch, from the last one of the era before.
@@ -168,6 +169,9 @@ impl History<'_> {
         let mut filled = Filled::default();
         let is_waiting = waiting.iter().any(|piece| !piece.is_empty());
         if !conversion.is_complete() || is_waiting && !conversion.keeps_events() {
+            if is_waiting {
+                self.check_waiting(pieces.manifest.now, &plan)?;
+            }
             waiting = self.fill(conversion, &plan, epoch, &mut filled)?;
         }
         let mut new = Point::new(plan, self.workers)?;
@@ -195,6 +199,17 @@ impl History<'_> {
         Ok(new)
     }
 
+    /// An event waits for its time at most as long as it may be dated ahead. Those that still wait must be in the log, since
+    /// what new traits take from them was not kept.
+    fn check_waiting(&self, now: Timestamp, plan: &Plan) -> Result<(), Error> {
+        match RetiredLog::of(self.state)? {
+            Some(retired) if now.0 - retired.at.0 < plan.spec().max_future.0 => {
+                Err(retired.lacks("a changed trait, while events dated in the future wait for their time,"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Computes the traits that are new from what there is of the log; returns the events that wait for their time.
     fn fill(
         &self,
@@ -208,7 +223,7 @@ impl History<'_> {
         tracing::info!(traits = names.join(", "), "filling new traits from the log");
         let spec = PipelineSpec { segments: Vec::new(), ..plan.spec().clone() };
         let mut point = Point::new(Plan::compile(spec, self.key)?, self.workers)?;
-        point.replay_from(self.state, self.state.meta().log_starts, epoch, &mut |_| {})?;
+        point.replay_from(self.state, self.state.log_starts()?, epoch, &mut |_| {})?;
         let mut waiting = Vec::new();
         point.lockstep.pieces(&mut |kind, piece| {
             if kind == kind::NODES {
@@ -262,6 +277,9 @@ impl Point {
         if from > until {
             return Ok(());
         }
+        if let Some(retired) = RetiredLog::of(state)?.filter(|retired| from < retired.starts) {
+            return Err(retired.lacks("what is to be computed"));
+        }
         let mut log = state.log(from)?;
         let mut entry = EpochEntry::default();
         while self.lockstep.assembler.epoch() < until && log.read(&mut entry)? {
@@ -309,6 +327,7 @@ impl Point {
             definitions: Vec::new(),
             delivered: Vec::new(),
             files: Vec::new(),
+            is_base: false,
         };
         let (nodes, rest) = (Vec::new(), Vec::new());
         Ok(Pieces { manifest, nodes, rest, aliases: snapshot.aliases, messages })

@@ -33,6 +33,7 @@ mod publisher;
 mod quarantine;
 mod query;
 mod rebuild;
+mod retention;
 mod sequencer;
 mod settings;
 mod shutdown;
@@ -66,4 +67,4 @@ pub use tidewater_model::{
     Change, Delta, DeltaBatch, Millis, PipelineSpec, Profile, ProfileId, RejectReason, Timestamp, Value,
 };
 pub use tidewater_operators::dataflow::WorkerStats;
-pub use tidewater_storage::Copied;
+pub use tidewater_storage::{Copied, Store as LogStore};

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     error::Error, lifecycle::Lifecycle, metrics::Metrics, progress::Progress, publisher::ToPublisher,
-    sequencer::intake::Intake,
+    retention::seal::SealSender, sequencer::intake::Intake,
 };
 
 /// One fsync is not made to wait for more than this many bytes.
@@ -133,6 +133,7 @@ pub(crate) struct Logger {
     pub(crate) progress: Arc<Progress>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) trouble: Arc<Mutex<Option<String>>>,
+    pub(crate) sealer: SealSender,
 }
 
 impl Logger {
@@ -140,6 +141,7 @@ impl Logger {
     pub(crate) fn run(mut self) -> Result<(), Error> {
         let mut group: Vec<LogEntry> = Vec::new();
         while let Ok(message) = self.receiver.recv() {
+            let file = self.log.file_starts();
             let outcome = self.group(message, &mut group);
             if let Err(error) = outcome {
                 let reason = error.to_string();
@@ -147,6 +149,9 @@ impl Logger {
                 return Err(error);
             }
             self.acknowledge(&mut group);
+            if self.log.file_starts() != file {
+                self.sealer.tell();
+            }
         }
         Ok(())
     }

@@ -3,23 +3,26 @@
 //!
 //! It takes no lock and changes nothing; while an engine runs on the directory it answers as of the last whole epoch.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
-use tidewater_model::{PipelineSpec, Profile, Timestamp, delta::DeltaNames};
+use tidewater_model::{PipelineSpec, Profile, Timestamp, base::BaseFacts, delta::DeltaNames};
 use tidewater_operators::{Plan, dataflow::WorkerStats};
 use tidewater_storage::{Copied, EpochEntry, LogReader, StateReader};
 
 use crate::{
+    checkpoint::restore,
     copy::copy_stopped,
     error::Error,
     history::History,
     lockstep::Lockstep,
-    opening,
     pipeline::{Definitions, Pipeline},
     quarantine::{QuarantineFilter, QuarantinedEvents},
     rebuild::Stored,
+    retention::RetiredLog,
     status::ReplayProgress,
 };
+
+mod facts;
 
 pub use crate::change_plan::{ChangePlan, plan_change};
 pub use crate::lockstep::{Identity, Membership};
@@ -50,12 +53,28 @@ pub fn open_state_with(
     workers: usize,
     progress: &mut dyn FnMut(ReplayProgress),
 ) -> Result<OfflineState, Error> {
-    let reader = StateReader::open(&path)?;
+    open_reader(StateReader::open(&path)?, workers, progress)
+}
+
+/// The same of a directory that has been opened to be read, with a log store for example.
+///
+/// # Errors
+/// As [`open_state`].
+pub fn open_reader(
+    reader: StateReader,
+    workers: usize,
+    progress: &mut dyn FnMut(ReplayProgress),
+) -> Result<OfflineState, Error> {
     let stored = Stored::decode(&reader.meta().definitions)?;
     let pipeline = pipeline_of(&stored)?;
     let key = reader.meta().key;
     let mut point = History { state: &reader, stored: &stored, key, workers: workers.max(1) }.newest()?;
-    let total_bytes = opening::log_bytes(path.as_ref(), point.lockstep.assembler.epoch() + 1);
+    if let Some(retired) = RetiredLog::of(&reader)?
+        && point.lockstep.assembler.epoch() + 1 < retired.starts
+    {
+        return Err(retired.no_checkpoint(reader.path(), Vec::new(), false));
+    }
+    let total_bytes = reader.log_bytes(point.lockstep.assembler.epoch() + 1)?;
     let mut done = ReplayProgress { total_bytes, ..ReplayProgress::default() };
     point.replay(&reader, u64::MAX, &mut |entry| {
         done.epochs += 1;
@@ -93,7 +112,7 @@ fn pipeline_of(stored: &Stored) -> Result<Pipeline, Error> {
 
 impl OfflineState {
     fn log(&self) -> Result<LogReader, Error> {
-        Ok(self.reader.log(self.reader.meta().log_starts)?)
+        Ok(self.reader.log(self.reader.log_starts()?)?)
     }
 
     /// The last epoch; 0 if there is none.
@@ -178,6 +197,45 @@ impl OfflineState {
         self.lockstep.stats()
     }
 
+    /// From when on the log is complete: its first epoch and when that was accepted; `None` if it begins with the first
+    /// event.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if the log can't be read.
+    pub fn log_complete_from(&self) -> Result<Option<(u64, Timestamp)>, Error> {
+        Ok(RetiredLog::of(&self.reader)?.map(|retired| (retired.starts, retired.at)))
+    }
+
+    /// What is left of the events that were retired: the state as of an epoch from which on the log is whole, as plain
+    /// facts. `None` if no event was retired.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if it can't be read.
+    pub fn base(&self) -> Result<Option<Base>, Error> {
+        if RetiredLog::of(&self.reader)?.is_none() {
+            return Ok(None);
+        }
+        let found = restore::find(&self.reader, &self.definitions, |_| true, &HashMap::new())?;
+        // The oldest one that is whole: the most events stand behind it.
+        let manifest = found.all.iter().rev().find(|manifest| {
+            let checked = restore::check(&self.reader, manifest);
+            checked.inspect_err(|error| tracing::warn!(%error, "a base is passed over")).is_ok()
+        });
+        let manifest =
+            manifest.ok_or_else(|| Error::failed("the base of the log has been removed meanwhile"))?;
+        let facts = facts::read(&self.reader, manifest, &self.plan)?;
+        Ok(Some(Base { epoch: manifest.epoch, now: manifest.now, next_place: manifest.next_place, facts }))
+    }
+
+    /// As [`events`](Self::events), of the epochs behind `epoch`.
+    ///
+    /// # Errors
+    /// As [`events`](Self::events); also if they are not in the log any more.
+    pub fn events_since(&self, epoch: u64) -> Result<LoggedEvents, Error> {
+        let log = self.reader.log(epoch + 1)?;
+        Ok(LoggedEvents { log, last: self.epoch(), entry: EpochEntry::default(), next: 0 })
+    }
+
     /// The events in the log, one after the other, each as received. Epochs that were logged since the directory was
     /// opened are left out, so that they agree with everything else here.
     ///
@@ -209,6 +267,20 @@ impl std::fmt::Debug for OfflineState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("OfflineState").field("epoch", &self.epoch()).field("now", &self.now()).finish()
     }
+}
+
+/// What is left of retired events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Base {
+    /// The epoch as of whose end the facts are.
+    pub epoch: u64,
+    /// That epoch's `now`.
+    pub now: Timestamp,
+    /// How many events there were before.
+    pub next_place: u64,
+    /// The facts.
+    pub facts: BaseFacts,
 }
 
 /// An event in the log.
@@ -248,6 +320,11 @@ impl LoggedEvents {
                 return Ok(None);
             }
             self.next = 0;
+        }
+        // One that was taken out is not there any more, but for its place.
+        if self.entry.events.get(self.next).is_some_and(<[u8]>::is_empty) {
+            self.next += 1;
+            return self.next();
         }
         let index = self.next;
         self.next += 1;

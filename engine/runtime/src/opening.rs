@@ -9,8 +9,9 @@ use std::{
 use tidewater_model::HashKey;
 use tidewater_operators::Plan;
 use tidewater_storage::{
-    AckFile, Checkpoints, EpochEntry, EpochHeader, FIRST_EPOCH, Files, LogOptions, LogReader, LogWriter,
+    AckFile, Checkpoints, EpochEntry, EpochHeader, Files, LogArchive, LogOptions, LogReader, LogWriter,
     NewState, Outbox, OutboxOptions, Quarantine, QuarantineOptions, Recovered, StateDir, StateReader,
+    StorageError, Store,
 };
 
 use crate::{
@@ -24,6 +25,7 @@ use crate::{
     history::History,
     pipeline::{DefinitionChange, Definitions, Pipeline, diff},
     rebuild::{Rebuild, Stored, corrections},
+    retention::RetiredLog,
 };
 
 /// An opened state directory. The lock goes with the last of its parts.
@@ -33,6 +35,10 @@ pub(crate) struct OpenState {
     pub(crate) corrections: HashMap<String, Correction>,
     pub(crate) reader: StateReader,
     pub(crate) log: LogWriter,
+    /// Its housekeeping.
+    pub(crate) archive: LogArchive,
+    /// The epoch with which the present definitions began; 0 if they were never changed.
+    pub(crate) changeover: u64,
     /// The checkpoints there are, and the one to begin with.
     pub(crate) found: Found,
     pub(crate) checkpoints: Checkpoints,
@@ -58,6 +64,9 @@ pub(crate) struct Opening {
     pub(crate) sinks: Vec<String>,
     /// How much may be spilled for each.
     pub(crate) spill_bytes: u64,
+    /// Where sealed files of the log go, with its address.
+    pub(crate) log_store: Option<(String, Arc<dyn Store>)>,
+    pub(crate) log: LogOptions,
 }
 
 impl Opening {
@@ -70,10 +79,13 @@ impl Opening {
             definitions: stored.encode()?,
         };
         let mut state = StateDir::open_with(Arc::clone(&self.files), &self.path, &new)?;
+        set_log_store(&mut state, self.log_store)?;
         check_key(&state, &self.pipeline)?;
-        let (mut log, cut) = state.open_log(LogOptions::default())?;
+        let (mut log, cut) = state.open_log(self.log)?;
         report("log", cut);
-        let stored = check_definitions(&mut state, &self.pipeline, &mut log, self.rebuild)?;
+        let retired = RetiredLog::of(state.reader())?.inspect(RetiredLog::tell);
+        let stored =
+            check_definitions(&mut state, &self.pipeline, &mut log, (self.rebuild, retired), &self.sinks)?;
         let (quarantine, cut) = state.open_quarantine(QuarantineOptions::default())?;
         report("quarantine", cut);
         let plan = Plan::compile(self.pipeline.spec().clone(), state.meta().key)?;
@@ -96,6 +108,9 @@ impl Opening {
         let acknowledged: HashMap<String, Option<u64>> = acknowledged.collect();
         let history = History { state: state.reader(), stored: &stored, key: state.meta().key, workers: 1 };
         let found = find(&history, &checkpoints, &acknowledged, log.durable_epoch())?;
+        if let (None, Some(retired)) = (&found.usable, retired) {
+            return Err(no_checkpoint(retired, &self.path, &acknowledged));
+        }
         let behind = sinks.iter().filter_map(|(sink, (acks, _))| Some((sink.clone(), acks.last()?.epoch)));
         let corrections = corrections(&history, behind)?;
         let from = found.usable.as_ref().map_or(state.meta().log_starts, |usable| usable.epoch + 1);
@@ -120,11 +135,21 @@ impl Opening {
             checkpoints,
             definitions: choose::encode(&stored.definitions)?,
             log_reader,
-            log_bytes: log_bytes(&self.path, from),
+            log_bytes: state.reader().log_bytes(from)?,
+            archive: state.open_log_archive()?,
+            changeover,
             quarantine,
             sinks,
         })
     }
+}
+
+fn set_log_store(state: &mut StateDir, store: Option<(String, Arc<dyn Store>)>) -> Result<(), Error> {
+    let Some((address, store)) = store else { return Ok(()) };
+    state.set_log_store(&address, store).map_err(|error| match error {
+        StorageError::Refused { detail } => Error::config(detail),
+        error => error.into(),
+    })
 }
 
 fn check_key(state: &StateDir, pipeline: &Pipeline) -> Result<(), Error> {
@@ -141,7 +166,8 @@ fn check_definitions(
     state: &mut StateDir,
     pipeline: &Pipeline,
     log: &mut LogWriter,
-    rebuild: bool,
+    (rebuild, retired): (bool, Option<RetiredLog>),
+    sinks: &[String],
 ) -> Result<Stored, Error> {
     let mut stored = Stored::decode(&state.meta().definitions)?;
     let definitions = pipeline.definitions();
@@ -149,8 +175,19 @@ fn check_definitions(
         return Ok(stored);
     }
     let changes = diff(&stored.definitions, &definitions);
-    let is_whole = state.meta().log_starts == FIRST_EPOCH;
-    let lost = lost(&changes, &stored.definitions, &definitions, is_whole);
+    let lost = lost(&changes, &stored.definitions, &definitions, retired.is_none());
+    // Before anything is stored: the old file can still be run.
+    if let (false, Some(retired)) = (lost.is_empty(), retired) {
+        return Err(retired.lacks(format!("a changed pipeline ({})", lost.join("; "))));
+    }
+    if let Some(retired) = retired
+        && let Some(sink) = uncorrectable(state.reader(), retired, sinks)?
+    {
+        let what = format!(
+            "a changed pipeline with the sink `{sink}`, which lags or was not stopped in good order,"
+        );
+        return Err(retired.lacks(what));
+    }
     if !lost.is_empty() && !rebuild {
         return Err(Error::DefinitionChanged { changes: lost });
     }
@@ -165,6 +202,23 @@ fn check_definitions(
     }
     state.set_definitions(stored.encode()?)?;
     Ok(stored)
+}
+
+/// A sink whose members as of what it has acknowledged can't be computed any more, so that it can't be told what changes.
+fn uncorrectable(
+    state: &StateReader,
+    retired: RetiredLog,
+    sinks: &[String],
+) -> Result<Option<String>, Error> {
+    let checkpoints: Vec<u64> = state.checkpoints()?.into_iter().flatten().map(|known| known.epoch).collect();
+    for sink in sinks {
+        let epoch = state.ack(sink)?.map_or(0, |ack| ack.epoch);
+        let is_known = |known: &u64| (retired.starts..=epoch + 1).contains(&(known + 1));
+        if epoch > 0 && !checkpoints.iter().any(is_known) {
+            return Ok(Some(sink.clone()));
+        }
+    }
+    Ok(None)
 }
 
 /// The changes that lose something: all of the log must be computed anew, or what is computed anew is no more in the log.
@@ -226,16 +280,10 @@ pub(crate) fn report(part: &str, cut: Option<Recovered>) {
     }
 }
 
-/// About how large the log of a state directory is from an epoch on: the files that hold it and later ones.
-pub(crate) fn log_bytes(state: &Path, from: u64) -> u64 {
-    let files = std::fs::read_dir(state.join("log")).into_iter().flatten().flatten();
-    let mut sizes: Vec<(u64, u64)> = files
-        .filter_map(|file| {
-            let first = file.file_name().to_str()?.strip_suffix(".log")?.parse().ok()?;
-            Some((first, file.metadata().ok()?.len()))
-        })
-        .collect();
-    sizes.sort_unstable();
-    let begins = sizes.iter().rposition(|(first, _)| *first <= from).unwrap_or(0);
-    sizes[begins.min(sizes.len())..].iter().map(|(_, bytes)| bytes).sum()
+/// The error when no checkpoint is of use and the log does not begin with the first event.
+fn no_checkpoint(retired: RetiredLog, path: &Path, acknowledged: &HashMap<String, Option<u64>>) -> Error {
+    let new = acknowledged.iter().filter(|(_, epoch)| epoch.is_none()).map(|(sink, _)| sink.clone());
+    let mut new: Vec<String> = new.collect();
+    new.sort_unstable();
+    retired.no_checkpoint(path, new, !acknowledged.is_empty())
 }

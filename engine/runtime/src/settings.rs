@@ -32,6 +32,13 @@ pub struct Settings {
     pub checkpoint_every_ms: u64,
     /// A checkpoint is made earlier when so many bytes of events have been logged: about a second of replay.
     pub checkpoint_log_bytes: u64,
+    /// A file of the log of at least so many bytes is full: it is compressed, and only full ones are ever retired.
+    pub log_file_bytes: u64,
+    /// Full log files whose newest event was accepted longer ago are retired, as far as nothing needs them. `None`: kept.
+    pub log_keep_ms: Option<u64>,
+    /// The oldest full log files are retired while the log has more bytes on disk, as far as nothing needs them. `None`:
+    /// no limit.
+    pub log_keep_bytes: Option<u64>,
     /// How delivery to a sink is retried.
     pub retry: RetrySettings,
     /// Bytes of deltas kept in memory for each sink that lags; what goes beyond is spilled to the state directory.
@@ -78,6 +85,9 @@ impl Default for Settings {
             full_retry_after_ms: 1_000,
             checkpoint_every_ms: 60_000,
             checkpoint_log_bytes: 256 << 20,
+            log_file_bytes: 256 << 20,
+            log_keep_ms: None,
+            log_keep_bytes: None,
             retry: RetrySettings::default(),
             sink_memory_bytes: 16 << 20,
             sink_spill_bytes: 8 << 30,
@@ -108,6 +118,7 @@ impl Settings {
             ("sample_every_ms", self.sample_every_ms),
             ("checkpoint_every_ms", self.checkpoint_every_ms),
             ("checkpoint_log_bytes", self.checkpoint_log_bytes),
+            ("log_file_bytes", self.log_file_bytes),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(Error::config(format!("`{name}` must be at least 1")));

@@ -78,7 +78,7 @@ impl From<PipelineErrors> for Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let exit = match &error {
-            Error::Config { .. } => Exit::Config,
+            Error::Config { .. } | Error::LogRetired { .. } => Exit::Config,
             Error::Storage(error) => storage_exit(error),
             Error::Unknown { .. } => Exit::Usage,
             Error::Full { .. } => Exit::Unavailable,

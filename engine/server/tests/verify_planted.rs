@@ -6,7 +6,7 @@
 
 use std::{panic::AssertUnwindSafe, path::Path, sync::Arc, time::Duration};
 
-use tidewater::{Engine, ManualClock, Millis, Pipeline, pipeline::FixedEnvironment};
+use tidewater::{Engine, ManualClock, Millis, Pipeline, Settings, offline, pipeline::FixedEnvironment};
 use tidewater_operators::planted::{Bug, plant_here};
 use tidewater_server::{
     commands::verify::{VerifyArgs, verify},
@@ -37,7 +37,7 @@ fn every_bug_that_corrupts_a_result_is_found_by_verify() {
             break;
         }
         let directory = tempfile::tempdir().unwrap();
-        write_log(&scenario(14, 10, seed), directory.path());
+        write_log(&scenario(14, 10, seed), directory.path(), Settings::default());
         // Without it `verify` computes all of the state itself, which is where the bug is.
         std::fs::remove_dir_all(directory.path().join("checkpoints")).unwrap();
         assert_eq!(verified(directory.path()), Some(Exit::Fine), "seed {seed} without a bug");
@@ -59,19 +59,69 @@ fn verified(state: &Path) -> Option<Exit> {
     std::panic::catch_unwind(AssertUnwindSafe(|| verify(args, &Bars::new()).unwrap())).ok()
 }
 
-fn write_log(scenario: &Scenario, state: &Path) {
+fn write_log(scenario: &Scenario, state: &Path, settings: Settings) {
     let pipeline = Pipeline::from_yaml(&yaml(&scenario.spec), &FixedEnvironment::new()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let clock = Arc::new(ManualClock::new(tidewater::Timestamp(START)));
-        let engine =
-            Engine::builder(&pipeline).clock(Arc::clone(&clock) as _).state(state).start().await.unwrap();
+        let retires = settings.log_keep_bytes.is_some();
+        let builder = Engine::builder(&pipeline).clock(Arc::clone(&clock) as _).settings(settings);
+        let engine = builder.state(state).start().await.unwrap();
         clock.advance(Millis(5_000));
         for epoch in &scenario.epochs {
             clock.advance(epoch.wait);
             engine.ingest_batch(epoch.events.iter().collect::<tidewater::RawEvents>()).await.unwrap();
             engine.seal().await.unwrap();
+            if retires {
+                // Long enough for full files to be sealed by then, mostly.
+                tokio::time::sleep(Duration::from_millis(3)).await;
+                engine.checkpoint().await.unwrap();
+            }
         }
         engine.shutdown(Duration::from_secs(60)).await.unwrap();
     });
+}
+
+/// Bugs that show soon, so that also what came behind a base shows them.
+const SHOW_SOON: [Bug; 5] = [
+    Bug::LastByArrival,
+    Bug::MemberNotRelabelled,
+    Bug::UnionInArrivalOrder,
+    Bug::NestedSegmentStale,
+    Bug::WindowMergeDropsPanes,
+];
+
+#[test]
+fn bugs_are_also_found_when_the_first_events_were_retired() {
+    let mut wanted = SHOW_SOON.to_vec();
+    let mut retired = 0;
+    for seed in 0..CASES {
+        if wanted.is_empty() {
+            break;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let settings = Settings { log_file_bytes: 700, log_keep_bytes: Some(1_500), ..Settings::default() };
+        write_log(&scenario(14, 10, seed), directory.path(), settings);
+        let state = offline::open_state(directory.path()).unwrap();
+        let Some(base) = state.base().unwrap() else { continue };
+        retired += 1;
+        assert_eq!(verified(directory.path()), Some(Exit::Fine), "seed {seed} without a bug");
+        // Only the base is left, so that what came behind it is computed with the bug.
+        for entry in std::fs::read_dir(directory.path().join("checkpoints")).unwrap().flatten() {
+            let name = entry.file_name().into_string().unwrap();
+            if name.ends_with(".manifest") && name != format!("{:020}.manifest", base.epoch) {
+                std::fs::remove_file(entry.path()).unwrap();
+            }
+        }
+        assert_eq!(verified(directory.path()), Some(Exit::Fine), "seed {seed} from the base");
+        wanted.retain(|bug| {
+            let _planted = plant_here(*bug);
+            let found = verified(directory.path()) != Some(Exit::Fine);
+            if found {
+                println!("{bug:?}: seed {seed}");
+            }
+            !found
+        });
+    }
+    assert!(wanted.is_empty(), "not found in {retired} retired logs: {wanted:?}");
 }

@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::checkpoint;
 use crate::error::StorageError;
 use crate::files::{Blob, Files, Locking, Mode, read_full, write_full};
-use crate::log::{self, LogWriter};
+use crate::log::LogWriter;
+use crate::log::place::LogPlace;
 use crate::quarantine::Quarantine;
 use crate::state::{ACKS, CHECKPOINTS, LOCK, LOG, META, OUTBOX, QUARANTINE, QUARANTINE_RECORDS, StateReader};
 
@@ -113,10 +114,14 @@ impl StateReader {
         let mut copy = Copying::begin(self.files(), self.path(), to)?;
         // With the hold it stays true: the log begins no later than it says.
         let meta = self.read_meta()?;
+        if let Some(address) = &meta.log_store {
+            let detail = format!("log files are in {address}, which two state directories can't share");
+            return Err(StorageError::Refused { detail }.into());
+        }
         copy.checkpoints()?;
         copy.acks()?;
         let extent = extent()?;
-        copy.log(&extent)?;
+        copy.log(&self.log_place()?, &extent)?;
         copy.done.epoch = extent.epoch;
         copy.quarantine(extent)?;
         meta.write(self.files(), &to.join(META))?;
@@ -209,8 +214,8 @@ impl<'a> Copying<'a> {
     }
 
     /// The log up to the extent: files that are written to no more, and of the last one what is durable.
-    fn log(&mut self, extent: &Extent) -> Result<(), StorageError> {
-        for file in log::sealed_files(self.files, &self.from.join(LOG), &extent.log_file)? {
+    fn log(&mut self, place: &LogPlace, extent: &Extent) -> Result<(), StorageError> {
+        for file in place.full_names(&extent.log_file)? {
             self.share(&Path::new(LOG).join(file))?;
         }
         let name = extent.log_file.file_name().unwrap_or_default();

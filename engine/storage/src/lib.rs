@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | `meta` | id key, deployment, definitions ([`Meta`]) | written (temp, fsync, rename, fsync of the directory) |
 //! | `log/NNN.log` | accepted events in epochs, the truth ([`LogWriter`], [`LogReader`]) | [`LogWriter::sync`] |
+//! | `log/NNN.sealed` | the same of a full file, compressed; here or in a [`Store`] ([`LogArchive`]) | written, before the plain file goes |
 //! | `quarantine/records` | refused events ([`Quarantine`]) | [`Quarantine::sync`] |
 //! | `acks/SINK` | how far each sink has come ([`AckFile`]) | [`AckFile::record`] returns |
 //! | `checkpoints/` | state as of an epoch ([`Checkpoints`], [`Manifest`]) | [`Checkpoints::commit`] returns |
@@ -23,11 +24,13 @@ mod error;
 pub mod files;
 mod frame;
 mod log;
+mod meta;
 mod outbox;
 mod quarantine;
 #[cfg(any(test, feature = "testing"))]
 pub mod sim;
 mod state;
+mod store;
 
 pub use acks::{Ack, AckFile};
 pub use checkpoint::{Checkpoints, Manifest, StateFile, StateFileReader, StateFileWriter};
@@ -36,11 +39,16 @@ pub use error::StorageError;
 pub use files::{Blob, DiskFiles, Files};
 pub use frame::MAX_PAYLOAD;
 pub use log::{
-    EpochEntry, EpochHeader, EventBytes, FIRST_EPOCH, LogOptions, LogReader, LogWriter, Recovered,
+    EpochEntry, EpochHeader, EventBytes, FIRST_EPOCH, LogArchive, LogOptions, LogReader, LogWriter,
+    Recovered, SealedFile,
 };
+pub use meta::Meta;
 pub use outbox::{Outbox, OutboxOptions, Pushed};
 pub use quarantine::{Appended, Filter, NewRecord, Quarantine, QuarantineOptions, QuarantineReader, Record};
-pub use state::{Meta, NewState, StateDir, StateReader};
+pub use state::{NewState, StateDir, StateReader};
+#[cfg(feature = "object-store")]
+pub use store::ObjectStore;
+pub use store::{DirectoryStore, Store};
 
 #[cfg(test)]
 mod tests;

@@ -5,19 +5,20 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::{Deserialize, Serialize};
 use tidewater_model::HashKey;
 
 use crate::acks::{self, Ack, AckFile};
 use crate::checkpoint::{self, Checkpoints, Manifest, StateFile, StateFileReader};
-use crate::codec;
 use crate::copy::{Holds, check_finished};
 use crate::error::StorageError;
 use crate::files::{DiskFiles, Files, Locking, TEMPORARY_SUFFIX, decode_name, encode_name};
-use crate::frame::{FileHeader, FrameReader, Kind, create_file, replace_file};
-use crate::log::{self, FIRST_EPOCH, LogOptions, LogReader, LogWriter, Recovered};
+use crate::frame::{FileHeader, FrameReader, Kind, create_file};
+use crate::log::place::{LogFile, LogPlace};
+use crate::log::{FIRST_EPOCH, LogArchive, LogOptions, LogReader, LogWriter, Recovered};
+use crate::meta::{Meta, MetaFile};
 use crate::outbox::{Outbox, OutboxOptions};
 use crate::quarantine::{Filter, Quarantine, QuarantineOptions, QuarantineReader};
+use crate::store::Store;
 
 pub(crate) const META: &str = "meta";
 pub(crate) const LOCK: &str = "lock";
@@ -39,27 +40,6 @@ pub struct NewState {
     pub definitions: Vec<u8>,
 }
 
-/// What a state directory was made with, and the definitions it was last run with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Meta {
-    /// The secret that profile ids depend on. Never printed.
-    pub key: HashKey,
-    /// The random number that names this deployment.
-    pub deployment: u128,
-    /// The first epoch still in the log.
-    pub log_starts: u64,
-    /// The pipeline's definitions, in the runtime's own encoding.
-    pub definitions: Vec<u8>,
-}
-
-/// [`Meta`] but for the definitions, which follow as they are.
-#[derive(Serialize, Deserialize)]
-struct MetaHead {
-    key: HashKey,
-    deployment: u128,
-    log_starts: u64,
-}
-
 /// A state directory to read, without a lock: for `export` and `verify`, also while a process runs on it.
 ///
 /// Every read stops at the last whole entry and changes nothing.
@@ -69,6 +49,8 @@ pub struct StateReader {
     path: PathBuf,
     meta: Meta,
     holds: Arc<Holds>,
+    /// Where sealed log files are besides the directory.
+    store: Option<Arc<dyn Store>>,
 }
 
 impl StateReader {
@@ -90,13 +72,21 @@ impl StateReader {
     pub fn open_with(files: Arc<dyn Files>, path: impl AsRef<Path>) -> Result<Self, StorageError> {
         let path = path.as_ref().to_owned();
         check_finished(&*files, &path)?;
-        let meta = Meta::read(&*files, &path.join(META)).map_err(|error| match error {
-            StorageError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-                StorageError::NotFound { directory: path.clone() }
-            }
-            error => error,
-        })?;
-        Ok(Self { files, path, meta, holds: Arc::default() })
+        let meta =
+            MetaFile::new(Arc::clone(&files), path.join(META)).read().map_err(|error| match error {
+                StorageError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                    StorageError::NotFound { directory: path.clone() }
+                }
+                error => error,
+            })?;
+        Ok(Self { files, path, meta, holds: Arc::default(), store: None })
+    }
+
+    /// Looks for sealed log files in `store` besides the directory: the one that [`Meta::log_store`] names.
+    #[must_use]
+    pub fn with_log_store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
     }
 
     /// The directory.
@@ -111,7 +101,7 @@ impl StateReader {
 
     /// What it says of itself now.
     pub(crate) fn read_meta(&self) -> Result<Meta, StorageError> {
-        Meta::read(&*self.files, &self.path.join(META))
+        self.meta_file().read()
     }
 
     pub(crate) fn files(&self) -> &dyn Files {
@@ -129,8 +119,48 @@ impl StateReader {
     ///
     /// [`StorageError::Refused`] if `epoch` is no longer in the log, and those of [`LogReader::read`].
     pub fn log(&self, epoch: u64) -> Result<LogReader, StorageError> {
-        let files = Arc::clone(&self.files);
-        LogReader::open(files, self.path.join(LOG), self.meta.log_starts, epoch)
+        LogReader::open(self.log_place()?, self.meta_file(), epoch)
+    }
+
+    /// The first epoch still in the log, as it is now: [`meta`](Self::meta) says what it was.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn log_starts(&self) -> Result<u64, StorageError> {
+        Ok(self.meta_file().read()?.log_starts)
+    }
+
+    /// About how many bytes of events the log has from an epoch on: those of the file that holds it and of later ones.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Damaged`], [`StorageError::Io`].
+    pub fn log_bytes(&self, epoch: u64) -> Result<u64, StorageError> {
+        let place = self.log_place()?;
+        let all = place.list()?;
+        let first = all.range(..=epoch).next_back().map_or(0, |(base, _)| *base);
+        let mut bytes = 0;
+        for base in all.range(first..).map(|(base, _)| *base) {
+            bytes += match place.open(base)? {
+                LogFile::Plain(plain) => plain.len(),
+                LogFile::Sealed(sealed) => sealed.info().raw_bytes,
+            };
+        }
+        Ok(bytes)
+    }
+
+    pub(crate) fn log_place(&self) -> Result<LogPlace, StorageError> {
+        if let (Some(address), None) = (&self.meta.log_store, &self.store) {
+            return Err(StorageError::refused(format!(
+                "sealed files of the log are in {address}, which was not opened"
+            )));
+        }
+        Ok(LogPlace::new(Arc::clone(&self.files), self.path.join(LOG), self.store.clone()))
+    }
+
+    fn meta_file(&self) -> MetaFile {
+        MetaFile::new(Arc::clone(&self.files), self.path.join(META))
     }
 
     /// The quarantined events that `filter` lets through and that have not been redriven, by id.
@@ -228,7 +258,7 @@ impl StateDir {
         };
         check_finished(&*files, path)?;
         if !list(&*files, path)?.iter().any(|name| name == META) {
-            create(&*files, path, new)?;
+            create(&files, path, new)?;
         }
         let reader = StateReader::open_with(files, path)?;
         // A directory made by an earlier release has none yet.
@@ -264,9 +294,38 @@ impl StateDir {
     /// [`StorageError::NoSpace`] and [`StorageError::Io`]: nothing has changed. [`StorageError::Poisoned`]: a crash
     /// may bring the old ones back.
     pub fn set_definitions(&mut self, definitions: Vec<u8>) -> Result<(), StorageError> {
-        let meta = Meta { definitions, ..self.reader.meta.clone() };
-        meta.write(&*self.reader.files, &self.reader.path.join(META))?;
-        self.reader.meta = meta;
+        self.reader.meta = self.reader.meta_file().change(|meta| meta.definitions = definitions)?;
+        Ok(())
+    }
+
+    /// Has log files that are sealed from now on go to `store`, which is called `address` in `meta`; durably. Those that are
+    /// sealed already stay where they are. Call it before the log is opened.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Refused`] if sealed files go to another store already, or the store is not empty; those of
+    /// [`set_definitions`](Self::set_definitions).
+    pub fn set_log_store(&mut self, address: &str, store: Arc<dyn Store>) -> Result<(), StorageError> {
+        match &self.reader.meta.log_store {
+            Some(known) if known != address => {
+                return Err(StorageError::refused(format!(
+                    "sealed log files are in {known}, not in {address}"
+                )));
+            }
+            Some(_) => {}
+            None => {
+                let names = store.list();
+                let names = names.map_err(|error| StorageError::io("list", &store.path_of(""), error))?;
+                if !names.is_empty() {
+                    return Err(StorageError::refused(format!(
+                        "{address} holds something already: each state directory needs a store of its own"
+                    )));
+                }
+                let address = address.to_owned();
+                self.reader.meta = self.reader.meta_file().change(|meta| meta.log_store = Some(address))?;
+            }
+        }
+        self.reader.store = Some(store);
         Ok(())
     }
 
@@ -278,8 +337,20 @@ impl StateDir {
     pub fn open_log(&self, options: LogOptions) -> Result<(LogWriter, Option<Recovered>), StorageError> {
         let directory = self.reader.path.join(LOG);
         let claim = self.claim(&directory)?;
-        let meta = &self.reader.meta;
-        LogWriter::open(self.files(), directory, meta.key, meta.log_starts, options, claim)
+        let meta = self.reader.meta_file().read()?;
+        LogWriter::open(self.reader.log_place()?, meta.key, meta.log_starts, options, claim)
+    }
+
+    /// Opens the housekeeping of the log. What was set or opened before must not be set any more.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Refused`] if it is open already.
+    pub fn open_log_archive(&self) -> Result<LogArchive, StorageError> {
+        let claim = self.claim(&self.reader.path.join(META))?;
+        let (place, meta) = (self.reader.log_place()?, self.reader.meta_file());
+        let holds = Arc::clone(&self.reader.holds);
+        Ok(LogArchive::new(place, meta, self.reader.meta.key, holds, claim))
     }
 
     /// Opens the quarantine; says what it cut off.
@@ -358,17 +429,21 @@ impl Drop for Claim {
 }
 
 /// Makes the directory's parts. `meta` comes last: a directory without it was never used.
-fn create(files: &dyn Files, path: &Path, new: &NewState) -> Result<(), StorageError> {
+fn create(shared: &Arc<dyn Files>, path: &Path, new: &NewState) -> Result<(), StorageError> {
+    let files = &**shared;
     let io = |action, path: &Path, error| StorageError::io(action, path, error);
     for name in [LOG, QUARANTINE, ACKS, OUTBOX] {
         let directory = path.join(name);
         files.create_dir(&directory).map_err(|error| io("create", &directory, error))?;
     }
-    let first = log::file_path(&path.join(LOG), FIRST_EPOCH);
-    for base in log::list_files(files, &path.join(LOG))? {
-        let file = log::file_path(&path.join(LOG), base);
-        let reader = FrameReader::open(files, &file, Kind::Log)?;
-        if base != FIRST_EPOCH || reader.len() > reader.offset() {
+    let place = LogPlace::new(Arc::clone(shared), path.join(LOG), None);
+    let first = place.plain_path(FIRST_EPOCH);
+    for (base, forms) in place.list()? {
+        let is_empty = || {
+            let reader = FrameReader::open(files, &place.plain_path(base), Kind::Log)?;
+            Ok::<bool, StorageError>(reader.len() == reader.offset())
+        };
+        if forms.is_sealed || base != FIRST_EPOCH || !is_empty()? {
             let detail = "the file is missing, but the log holds events";
             return Err(StorageError::damaged(&path.join(META), 0, detail));
         }
@@ -379,31 +454,11 @@ fn create(files: &dyn Files, path: &Path, new: &NewState) -> Result<(), StorageE
         deployment: new.deployment,
         log_starts: FIRST_EPOCH,
         definitions: new.definitions.clone(),
+        log_store: None,
     };
     meta.write(files, &path.join(META))?;
     let parent = path.parent().unwrap_or(Path::new(""));
     files.sync_dir(parent).map_err(|error| io("sync", parent, error))
-}
-
-impl Meta {
-    pub(crate) fn write(&self, files: &dyn Files, path: &Path) -> Result<(), StorageError> {
-        let head = MetaHead { key: self.key, deployment: self.deployment, log_starts: self.log_starts };
-        let mut bytes = Vec::new();
-        codec::encode_into(&mut bytes, &head).map_err(|error| StorageError::refused(error.to_string()))?;
-        let header = FileHeader::new(Kind::Meta, self.key, 0);
-        replace_file(files, path, header, |writer| writer.append(&bytes, &self.definitions).map(|_| ()))?;
-        Ok(())
-    }
-
-    fn read(files: &dyn Files, path: &Path) -> Result<Self, StorageError> {
-        let mut reader = FrameReader::open(files, path, Kind::Meta)?;
-        let mut payload = reader.only()?;
-        let (head, used) = codec::decode_prefix::<MetaHead>(&payload)
-            .map_err(|_| reader.damaged("its contents cannot be decoded"))?;
-        let definitions = payload.split_off(used);
-        let MetaHead { key, deployment, log_starts } = head;
-        Ok(Self { key, deployment, log_starts, definitions })
-    }
 }
 
 /// Removes what a crash left of files that never got their name.

@@ -22,7 +22,8 @@ fn config() -> ProptestConfig {
     let cases = std::env::var("TIDEWATER_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(200.0);
     let kept = FileFailurePersistence::Direct("tests/changes.regressions");
     ProptestConfig {
-        cases: (cases * 0.3) as u32,
+        // Each case is three lives.
+        cases: (cases * 0.1) as u32,
         max_shrink_iters: 400,
         failure_persistence: Some(Box::new(kept)),
         ..ProptestConfig::default()

@@ -8,7 +8,10 @@
 mod lives;
 
 use proptest::{prelude::*, test_runner::FileFailurePersistence};
-use tidewater_testkit::{drive::describe, generate::scenarios};
+use tidewater_testkit::{
+    drive::describe,
+    generate::{scenario, scenarios},
+};
 
 use lives::{EPOCHS, Happens, happens, happens_with_rebuilds, live, live_with};
 
@@ -49,4 +52,27 @@ proptest! {
         prop_assert_eq!(found.state(), expected.state(), "{}\n{:?}", describe(&scenario), &happens);
         prop_assert_eq!(found.folded(), expected.folded(), "{}\n{:?}", describe(&scenario), &happens);
     }
+}
+
+/// With the first half of its events retired a life goes on the same: late events, merges, windows, restarts, and what the
+/// batch evaluator makes of the base and the events since.
+#[test]
+fn a_life_without_the_first_half_of_its_log_goes_on_the_same() {
+    let mut retired = 0;
+    for seed in 0..40 {
+        let scenario = scenario(EPOCHS, 16, seed);
+        let expected = live(&scenario, &[Happens::Nothing; EPOCHS]);
+        let mut happens = [Happens::Nothing; EPOCHS];
+        let half = (scenario.epochs.len() / 2).max(1);
+        happens[half - 1] = Happens::Retired;
+        if half + 1 < EPOCHS {
+            happens[half + 1] =
+                if seed % 2 == 0 { Happens::Leave(1 + seed as usize % 3) } else { Happens::Stop(2) };
+        }
+        let found = live(&scenario, &happens);
+        assert_eq!(found, expected, "seed {seed}: {}", describe(&scenario));
+        retired += u32::from(found.retired);
+    }
+    println!("{retired} of 40 lives had events retired");
+    assert!(retired >= 20, "{retired} of 40 lives had events retired");
 }

@@ -30,7 +30,8 @@ const MAY_IMPORT: [(&str, &[&str]); 7] = [
 const NEVER: [(&str, &[&str]); 6] = [
     ("tidewater-model", &["timely", "differential-dataflow", "tokio"]),
     ("tidewater-connector-api", &["timely", "differential-dataflow"]),
-    ("tidewater-storage", &["timely", "differential-dataflow", "tokio"]),
+    // It has tokio for its feature `object-store` alone, whose crate can't do without.
+    ("tidewater-storage", &["timely", "differential-dataflow"]),
     ("tidewater-oracle", &["timely", "differential-dataflow", "tokio"]),
     ("tidewater-operators", &["tokio", "crossbeam"]),
     ("tidewater", &["clap", "axum", "hyper"]),

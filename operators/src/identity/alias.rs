@@ -99,6 +99,32 @@ impl AliasMentions {
         self.mentions.get(&identifier).is_some_and(|mentions| mentions.ordinary.is_some())
     }
 
+    /// Whether an alias has ever mentioned an identifier: its first place is then known here.
+    pub(crate) fn is_mentioned(&self, identifier: u128) -> bool {
+        self.mentions.contains_key(&identifier)
+    }
+
+    /// Whether a link that `owner` has is asserted by anything.
+    pub(crate) fn is_asserted(&self, owner: u128, other: u128) -> bool {
+        let link = self.links.get(&owner).and_then(|links| links.get(&other));
+        link.is_none_or(|link| link.ordinary || !link.places.is_empty())
+    }
+
+    /// Takes one assertion and mention by an alias at `place` back, and nothing else that follows.
+    pub(crate) fn take_back(&mut self, owner: u128, other: u128, place: u64) {
+        let remove = |places: &mut Vec<u64>| {
+            if let Some(at) = places.iter().position(|own| *own == place) {
+                places.swap_remove(at);
+            }
+        };
+        if let Some(link) = self.links.get_mut(&owner).and_then(|links| links.get_mut(&other)) {
+            remove(&mut link.places);
+        }
+        if let Some(mentions) = self.mentions.get_mut(&other) {
+            remove(&mut mentions.places);
+        }
+    }
+
     /// Appends what is known of one identifier, as an owner and as one that is mentioned, for a snapshot.
     pub(crate) fn write(&self, identifier: u128, out: &mut Vec<u8>) {
         let links = self.links.get(&identifier);

@@ -4,7 +4,7 @@
 //! [`split`] what lost a link. What the workers tell each other is in [`messages`]; [`state`] is what each one
 //! remembers.
 
-mod alias;
+pub(crate) mod alias;
 mod connect;
 pub(crate) mod fold;
 pub(crate) mod links;

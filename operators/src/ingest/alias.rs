@@ -51,14 +51,15 @@ pub(super) struct Claim {
 
 /// An identifier with its text.
 #[derive(Clone, Debug)]
-struct Named {
-    hash: u128,
+pub(crate) struct Named {
+    pub(crate) hash: u128,
     rank: u8,
     text: Box<[u8]>,
 }
 
+/// An alias for which no event carries its `previousId` as a user id yet.
 #[derive(Clone, Debug)]
-struct OpenAlias {
+pub(crate) struct OpenAlias {
     event: AliasEvent,
     as_user: Named,
     /// What it is linked to meanwhile.
@@ -67,7 +68,7 @@ struct OpenAlias {
 
 /// The alias event that asserts a link.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct AliasEvent {
+pub(crate) struct AliasEvent {
     /// Hash of its owner.
     pub(super) owner: u128,
     pub(super) time: i64,
@@ -213,13 +214,7 @@ impl Aliases {
     /// Reads one of the pieces that [`write`](Self::write) made, those of the newest snapshot first: what is known of a
     /// `previousId` already stands.
     pub(super) fn read(&mut self, piece: &[u8]) -> Result<(), Damaged> {
-        let mut input = Input(piece);
-        while !input.is_empty() {
-            let (hash, count) = (input.hash()?, input.number::<u64>()?);
-            let mut aliases = Vec::new();
-            for _ in 0..count {
-                aliases.push(OpenAlias::read(&mut input)?);
-            }
+        for (hash, aliases) in open_aliases(piece)? {
             self.open.entry(hash).or_insert(aliases);
         }
         Ok(())
@@ -270,12 +265,40 @@ impl Claim {
     }
 }
 
+/// What one of the pieces that [`Aliases::write`] made says of each `previousId`, by its hash.
+pub(crate) fn open_aliases(piece: &[u8]) -> Result<Vec<(u128, Vec<OpenAlias>)>, Damaged> {
+    let mut input = Input(piece);
+    let mut all = Vec::new();
+    while !input.is_empty() {
+        let (hash, count) = (input.hash()?, input.number::<u64>()?);
+        let mut aliases = Vec::new();
+        for _ in 0..count {
+            aliases.push(OpenAlias::read(&mut input)?);
+        }
+        all.push((hash, aliases));
+    }
+    Ok(all)
+}
+
 impl OpenAlias {
     fn read(input: &mut Input<'_>) -> Result<Self, Damaged> {
         let (owner, time, place) = (input.hash()?, input.time()?, input.number()?);
         let as_user = Named::restore(input)?;
         let as_anonymous = if input.byte()? == 0 { None } else { Some(Named::restore(input)?) };
         Ok(Self { event: AliasEvent { owner, time, place }, as_user, as_anonymous })
+    }
+
+    /// The hash of its owner, and its place in the log.
+    pub(crate) fn event(&self) -> (u128, u64) {
+        (self.event.owner, self.event.place)
+    }
+
+    pub(crate) fn as_user(&self) -> &Named {
+        &self.as_user
+    }
+
+    pub(crate) fn as_anonymous(&self) -> Option<&Named> {
+        self.as_anonymous.as_ref()
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -290,6 +313,11 @@ impl OpenAlias {
 }
 
 impl Named {
+    /// Index of the identifier, and value; `None` if the value is no text.
+    pub(crate) fn identifier(&self) -> Option<(usize, String)> {
+        Some((self.rank.into(), str::from_utf8(&self.text).ok()?.to_owned()))
+    }
+
     fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.hash.to_le_bytes());
         out.push(self.rank);

@@ -19,6 +19,7 @@ mod tests;
 mod times;
 mod values;
 
+pub(crate) use alias::{OpenAlias, open_aliases};
 pub use batch::EventBatch;
 pub use decoder::{DecodeStats, Decoded, Decoder, Scanned};
 pub use dedupe::{Dedup, Verdict};

@@ -19,11 +19,13 @@
 
 pub(crate) mod bytes;
 mod convert;
+mod facts;
 mod marks;
 mod read;
 mod write;
 
 pub use convert::{Conversion, Filled, split_rest};
+pub use facts::FactsReader;
 pub(crate) use marks::Marks;
 pub use read::Damaged;
 pub(crate) use read::carried;

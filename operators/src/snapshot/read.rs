@@ -38,10 +38,10 @@ pub struct Damaged;
 /// What a stored node begins with.
 pub(super) struct Front<'a> {
     pub(super) hash: u128,
-    rank: u8,
-    flags: u64,
-    place: u64,
-    text: &'a [u8],
+    pub(super) rank: u8,
+    pub(super) flags: u64,
+    pub(super) place: u64,
+    pub(super) text: &'a [u8],
 }
 
 impl<'a> Front<'a> {
@@ -201,7 +201,7 @@ impl State {
 
     fn read_pending(&mut self, plan: &Plan, input: &mut Input<'_>) -> Result<(), Damaged> {
         let (hash, time, program) = (input.hash()?, input.time()?, input.number::<u16>()?);
-        let values = self.read_values(plan, input)?;
+        let values = read_values(plan, input, &mut self.trait_texts)?;
         if usize::from(program) >= plan.programs.len() {
             return Err(Damaged);
         }
@@ -210,20 +210,6 @@ impl State {
             self.pending.entry(time).or_default().push(Pending { node, program, values });
         }
         Ok(())
-    }
-
-    fn read_values(&mut self, plan: &Plan, input: &mut Input<'_>) -> Result<Box<[u64]>, Damaged> {
-        let mut values = Vec::with_capacity(plan.value_words());
-        for _ in 0..plan.condition_words {
-            values.push(input.number()?);
-        }
-        for column in &plan.columns {
-            match column.kind {
-                ColumnKind::Number => push_number(input.signed()?, &mut values),
-                ColumnKind::Scalar => read_scalar(input, &mut self.trait_texts, &mut values)?,
-            }
-        }
-        Ok(values.into())
     }
 
     /// The epoch that ends the reading: every link that the nodes own is asserted, as if it were new.
@@ -241,7 +227,26 @@ impl State {
     }
 }
 
-fn read_words(
+/// An event's values, as they are written for one that waits.
+pub(super) fn read_values(
+    plan: &Plan,
+    input: &mut Input<'_>,
+    texts: &mut TraitTexts,
+) -> Result<Box<[u64]>, Damaged> {
+    let mut values = Vec::with_capacity(plan.value_words());
+    for _ in 0..plan.condition_words {
+        values.push(input.number()?);
+    }
+    for column in &plan.columns {
+        match column.kind {
+            ColumnKind::Number => push_number(input.signed()?, &mut values),
+            ColumnKind::Scalar => read_scalar(input, texts, &mut values)?,
+        }
+    }
+    Ok(values.into())
+}
+
+pub(super) fn read_words(
     kind: Kind,
     input: &mut Input<'_>,
     texts: &mut TraitTexts,

@@ -1,6 +1,6 @@
 //! Which checkpoint a start begins with, and which ones are kept.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use tidewater_storage::Manifest;
 
@@ -45,19 +45,23 @@ pub(crate) fn add(all: &mut Vec<Manifest>, made: Manifest) {
 }
 
 /// The checkpoints to keep, of all there are, newest first: two, should one be damaged; the newest one that a restart
-/// could use although a sink lags; the last one of the chain before, since a damaged file spoils its whole chain; and the
-/// one made last, of this epoch, which the next one builds on: in a replay it is not the newest.
+/// could use although a sink lags; the last one of the chain before, since a damaged file spoils its whole chain; the
+/// one made last, of this epoch, which the next one builds on: in a replay it is not the newest; and those that are pinned by
+/// their epochs.
 pub(crate) fn to_keep(
     all: &[Manifest],
     made: u64,
     acknowledged: &HashMap<String, Option<u64>>,
+    pinned: &BTreeSet<u64>,
 ) -> Vec<Manifest> {
     let base = |manifest: &Manifest| manifest.files.last().map(|file| file.epoch);
     let newest_base = all.first().and_then(base);
     let usable = all.iter().position(|manifest| is_delivered(manifest, acknowledged));
     let other_chain = all.iter().position(|manifest| base(manifest) != newest_base);
     let kept = |place: &usize| {
-        *place < 2 || Some(*place) == usable || Some(*place) == other_chain || all[*place].epoch == made
+        let epoch = all[*place].epoch;
+        let is_of_use = *place < 2 || Some(*place) == usable || Some(*place) == other_chain;
+        is_of_use || epoch == made || pinned.contains(&epoch)
     };
     (0..all.len()).filter(kept).map(|place| all[place].clone()).collect()
 }
@@ -83,12 +87,13 @@ mod tests {
             definitions: Vec::new(),
             delivered: delivered.iter().map(|name| (*name).to_owned()).collect(),
             files: chain.iter().map(|epoch| StateFile { epoch: *epoch, bytes: 1 }).collect(),
+            is_base: false,
         }
     }
 
     fn kept(all: &[Manifest], acknowledged: Option<u64>) -> Vec<u64> {
         let sinks = HashMap::from([("ads".to_owned(), acknowledged)]);
-        to_keep(all, all.first().map_or(0, |newest| newest.epoch), &sinks)
+        to_keep(all, all.first().map_or(0, |newest| newest.epoch), &sinks, &BTreeSet::new())
             .iter()
             .map(|manifest| manifest.epoch)
             .collect()
@@ -115,7 +120,8 @@ mod tests {
         // What the next one builds on stays, whatever it is of use for.
         add(&mut all, manifest(&[30, 20], &[]));
         let down = HashMap::from([("ads".to_owned(), Some(0))]);
-        let kept: Vec<u64> = to_keep(&all, 30, &down).iter().map(|manifest| manifest.epoch).collect();
+        let kept: Vec<u64> =
+            to_keep(&all, 30, &down, &BTreeSet::new()).iter().map(|manifest| manifest.epoch).collect();
         assert_eq!(kept, [60, 50, 40, 30]);
     }
 

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam::channel::{Receiver, Sender, unbounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use tidewater_model::Timestamp;
 use tidewater_storage::{Checkpoints, Manifest, StateFile, StorageError};
 
@@ -24,6 +24,7 @@ use crate::{
     error::Error,
     lifecycle::Lifecycle,
     metrics::Metrics,
+    retention::Retention,
     sequencer::{assembler::Snapshot, intake::Intake, message::Message},
     status::SinkState,
 };
@@ -36,6 +37,9 @@ const DELIVERY_WAIT: Duration = Duration::from_secs(2);
 
 /// How often it is looked whether they have come that far.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// How often it is looked for log files that have become too old, while no checkpoint is made.
+const RETIRE_EVERY: Duration = Duration::from_secs(60);
 
 /// A chain gets no longer than this, since every file of it must be whole.
 const LONGEST_CHAIN: usize = 64;
@@ -93,11 +97,18 @@ impl PieceSender {
 impl PieceReceiver {
     /// The next message; `None` once all senders have gone.
     fn recv(&self) -> Option<ToCheckpoint> {
-        let message = self.receiver.recv().ok()?;
+        self.receiver.recv().ok().inspect(|message| self.note(message))
+    }
+
+    /// The next message within so long.
+    fn recv_for(&self, time: Duration) -> Result<ToCheckpoint, RecvTimeoutError> {
+        self.receiver.recv_timeout(time).inspect(|message| self.note(message))
+    }
+
+    fn note(&self, message: &ToCheckpoint) {
         if matches!(message, ToCheckpoint::Nodes { .. }) {
             self.nodes.fetch_sub(1, Ordering::Relaxed);
         }
-        Some(message)
     }
 }
 
@@ -131,12 +142,21 @@ pub(crate) struct Collector {
     pub(crate) members: MemberChanges,
     /// What the next one builds on can't be read.
     pub(crate) is_lost: bool,
+    pub(crate) retention: Retention,
 }
 
 impl Collector {
     /// Works until nobody is left who could ask for a checkpoint.
     pub(crate) fn run(mut self) -> Result<(), Error> {
-        while let Some(message) = self.receiver.recv() {
+        loop {
+            let message = match self.receiver.recv_for(RETIRE_EVERY) {
+                Ok(message) => message,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.retire();
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            };
             match message {
                 ToCheckpoint::Begin(begin) => self.make(*begin),
                 // The members are those of a checkpoint that failed; the next one needs them.
@@ -144,7 +164,6 @@ impl Collector {
                 ToCheckpoint::Nodes { .. } | ToCheckpoint::Rest { .. } | ToCheckpoint::Complete { .. } => {}
             }
         }
-        Ok(())
     }
 
     fn make(&mut self, mut begin: Begin) {
@@ -195,6 +214,7 @@ impl Collector {
             definitions: self.definitions.clone(),
             delivered,
             files,
+            is_base: false,
         };
         self.store.commit(&manifest)?;
         self.count(manifest);
@@ -211,7 +231,9 @@ impl Collector {
         tracing::debug!(epoch = status.epoch, bytes = status.written_bytes, of = total, "checkpoint");
         self.base = Some(manifest.clone());
         add(&mut self.all, manifest);
-        self.all = to_keep(&self.all, status.epoch, &acknowledged(&self.sinks));
+        let pinned = self.retention.pinned(&self.all);
+        self.all = to_keep(&self.all, status.epoch, &acknowledged(&self.sinks), &pinned);
+        self.retire();
         if let Err(error) = self.store.keep(&self.all) {
             tracing::warn!(%error, "an old checkpoint could not be removed; it is tried again with the next one");
         }
@@ -222,6 +244,13 @@ impl Collector {
         self.metrics.checkpoint_epoch.set(status.epoch as f64);
         self.control.done(status, rewrite);
         self.metrics.checkpoint_made(self.control.status().took);
+    }
+
+    /// Retires old log files.
+    fn retire(&mut self) {
+        if let Err(error) = self.retention.retire(&self.store, &mut self.all, &self.sinks) {
+            tracing::warn!(%error, "old log files could not be retired; it is tried again");
+        }
     }
 
     /// Writes the state file, as its pieces come.
@@ -306,7 +335,7 @@ impl Collector {
 }
 
 /// How far each sink is known to have come for good.
-fn acknowledged(sinks: &[Arc<SinkHandle>]) -> HashMap<String, Option<u64>> {
+pub(crate) fn acknowledged(sinks: &[Arc<SinkHandle>]) -> HashMap<String, Option<u64>> {
     sinks.iter().map(|sink| (sink.name().to_owned(), Some(sink.recorded_epoch()))).collect()
 }
 

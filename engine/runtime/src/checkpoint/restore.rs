@@ -31,6 +31,7 @@ pub(crate) fn find(
     acknowledged: &HashMap<String, Option<u64>>,
 ) -> Result<Found, Error> {
     let mut found = Found { is_certain: true, ..Found::default() };
+    let log_starts = state.log_starts()?;
     for manifest in state.checkpoints()? {
         match manifest {
             Ok(manifest) if !fits(&manifest, definitions) => {}
@@ -39,6 +40,8 @@ pub(crate) fn find(
                 let epoch = manifest.epoch;
                 tracing::warn!(epoch, "a checkpoint is passed over: the log ends before its epoch");
             }
+            // Between it and the log events are missing.
+            Ok(manifest) if manifest.epoch + 1 < log_starts => {}
             Ok(manifest) => found.all.push(manifest),
             Err(error) => found.pass_over(&error),
         }

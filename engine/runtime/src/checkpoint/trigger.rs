@@ -143,6 +143,7 @@ mod tests {
             definitions: Vec::new(),
             delivered: Vec::new(),
             files: chain.iter().map(|epoch| StateFile { epoch: *epoch, bytes: 1 }).collect(),
+            is_base: false,
         }
     }
 

@@ -74,6 +74,12 @@ impl SinkHandle {
         }
     }
 
+    /// Whether it has ever been opened, and that is durable: a restart does not take it for a new one.
+    pub(crate) fn has_opened(&self) -> bool {
+        let acks = self.acks.lock().unwrap_or_else(PoisonError::into_inner);
+        self.acknowledged > 0 || acks.as_ref().is_some_and(|acks| acks.epoch().is_some())
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }

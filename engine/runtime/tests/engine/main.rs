@@ -8,5 +8,6 @@ mod extension;
 mod fixtures;
 mod ingest;
 mod restart;
+mod retention;
 mod sinks;
 mod subscribe;

@@ -10,6 +10,9 @@ use crate::error::StorageError;
 use crate::files::Files;
 use crate::frame::{FileHeader, FrameReader, Kind, replace_file};
 
+/// What stands behind the manifest of a base.
+const BASE: u8 = 1;
+
 /// A checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -31,6 +34,9 @@ pub struct Manifest {
     pub delivered: Vec<String>,
     /// The state files, newest first; the last one holds all state, each other one what has changed since the next.
     pub files: Vec<StateFile>,
+    /// It is kept because the log does not reach back beyond it. Stands behind the rest, in those that are.
+    #[serde(skip)]
+    pub is_base: bool,
 }
 
 /// A state file of a checkpoint.
@@ -46,6 +52,9 @@ impl Manifest {
     pub(super) fn write(&self, files: &dyn Files, path: &Path, key: HashKey) -> Result<(), StorageError> {
         let mut bytes = Vec::new();
         codec::encode_into(&mut bytes, self).map_err(|error| StorageError::refused(error.to_string()))?;
+        if self.is_base {
+            bytes.push(BASE);
+        }
         let header = FileHeader::new(Kind::Manifest, key, self.epoch);
         replace_file(files, path, header, |writer| writer.append(&bytes, &[]).map(|_| ()))?;
         Ok(())
@@ -54,11 +63,13 @@ impl Manifest {
     pub(super) fn read(files: &dyn Files, path: &Path, epoch: u64) -> Result<Self, StorageError> {
         let mut reader = FrameReader::open(files, path, Kind::Manifest)?;
         let payload = reader.only()?;
-        let (manifest, used) = codec::decode_prefix::<Self>(&payload)
+        let (mut manifest, used) = codec::decode_prefix::<Self>(&payload)
             .map_err(|_| reader.damaged("its contents cannot be decoded"))?;
+        manifest.is_base = payload[used..] == [BASE];
+        let is_whole = manifest.is_base || used == payload.len();
         let is_chain = manifest.files.first().is_some_and(|file| file.epoch == epoch)
             && manifest.files.is_sorted_by(|a, b| a.epoch > b.epoch);
-        if used < payload.len() || manifest.epoch != epoch || reader.header().base != epoch || !is_chain {
+        if !is_whole || manifest.epoch != epoch || reader.header().base != epoch || !is_chain {
             return Err(reader.damaged("its contents are not those of a checkpoint of this epoch"));
         }
         Ok(manifest)

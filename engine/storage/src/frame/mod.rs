@@ -24,8 +24,8 @@ use tidewater_model::HashKey;
 use crate::error::StorageError;
 use crate::files::{Blob, read_full};
 
-pub(crate) use reader::{FrameReader, Step, Tail};
-pub(crate) use writer::{FrameWriter, create_file, replace_file};
+pub(crate) use reader::{Frame, FrameReader, Step, Tail};
+pub(crate) use writer::{FrameWriter, create_file, replace_file, write_temporary};
 
 /// The largest payload of a frame in bytes, and so of one epoch: 256 MiB. Readers hold one payload at a time.
 pub const MAX_PAYLOAD: usize = 1 << 28;
@@ -46,6 +46,7 @@ pub(crate) enum Kind {
     Outbox,
     Manifest,
     State,
+    Sealed,
 }
 
 impl Kind {
@@ -58,6 +59,7 @@ impl Kind {
             Self::Outbox => b"TWoutb\r\n",
             Self::Manifest => b"TWmani\r\n",
             Self::State => b"TWstat\r\n",
+            Self::Sealed => b"TWseal\r\n",
         }
     }
 }
@@ -67,7 +69,7 @@ impl Kind {
 pub(crate) struct FileHeader {
     pub(crate) kind: Kind,
     pub(crate) salt: u64,
-    /// Log: the file's first epoch. Manifest, state: its epoch. Quarantine: the lowest id not given out before. Else 0.
+    /// Log, sealed: the file's first epoch. Manifest, state: its epoch. Quarantine: the lowest id not given out before. Else 0.
     pub(crate) base: u64,
 }
 
@@ -156,10 +158,10 @@ fn mix(value: u64) -> u64 {
     value ^ (value >> 31)
 }
 
-fn le_u32(bytes: &[u8]) -> u32 {
+pub(crate) fn le_u32(bytes: &[u8]) -> u32 {
     bytes.iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte))
 }
 
-fn le_u64(bytes: &[u8]) -> u64 {
+pub(crate) fn le_u64(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
 }

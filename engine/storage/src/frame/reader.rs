@@ -53,10 +53,14 @@ pub(crate) struct FrameReader {
 impl FrameReader {
     /// Opens a file and checks its header.
     pub(crate) fn open(files: &dyn Files, path: &Path, kind: Kind) -> Result<Self, StorageError> {
-        let mut blob = files.open(path, Mode::Read).map_err(|error| StorageError::io("open", path, error))?;
-        let header = FileHeader::read(kind, &mut *blob, path)?;
-        let len = blob.len().map_err(|error| StorageError::io("read", path, error))?;
-        let path = path.to_owned();
+        let blob = files.open(path, Mode::Read).map_err(|error| StorageError::io("open", path, error))?;
+        Self::of_blob(blob, path.to_owned(), kind)
+    }
+
+    /// Checks the header of an open file, which errors will call `path`.
+    pub(crate) fn of_blob(mut blob: Box<dyn Blob>, path: PathBuf, kind: Kind) -> Result<Self, StorageError> {
+        let header = FileHeader::read(kind, &mut *blob, &path)?;
+        let len = blob.len().map_err(|error| StorageError::io("read", &path, error))?;
         let window = Vec::new();
         Ok(Self { blob, path, header, offset: FILE_HEADER_LEN, len, window, window_offset: 0 })
     }
@@ -127,6 +131,11 @@ impl FrameReader {
             (Step::Bad(detail), Tail::Damaged) => Err(self.damaged(detail)),
             (Step::Bad(_) | Step::End, _) => Ok(None),
         }
+    }
+
+    /// Goes to a frame that begins at `offset`.
+    pub(crate) fn seek(&mut self, offset: u64) {
+        self.offset = offset;
     }
 
     /// Goes back to the first frame.

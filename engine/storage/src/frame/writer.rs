@@ -153,23 +153,11 @@ pub(crate) fn replace_file(
     fill: impl FnOnce(&mut FrameWriter) -> Result<(), StorageError>,
 ) -> Result<FrameWriter, StorageError> {
     let temporary = temporary(path);
-    let mut writer = (|| {
-        let mut blob = files
-            .open(&temporary, Mode::Create)
-            .map_err(|error| StorageError::io("create", &temporary, error))?;
-        write_full(&mut *blob, &mut [IoSlice::new(&header.encode())], 0)
-            .map_err(|error| StorageError::io("write", &temporary, error))?;
-        let mut writer = FrameWriter::new(blob, &temporary, header, FILE_HEADER_LEN);
-        writer.nameless = true;
-        fill(&mut writer)?;
-        writer.nameless = false;
-        writer.synced = writer.len;
-        writer.blob.sync().map_err(|error| StorageError::io("sync", &temporary, error))?;
-        files.rename(&temporary, path).map_err(|error| StorageError::io("rename", &temporary, error))?;
-        Ok(writer)
-    })()
-    // The leftover is never read, and the next attempt or the next opening clears it.
-    .inspect_err(|_: &StorageError| _ = files.remove(&temporary))?;
+    let mut writer = write_temporary(files, &temporary, header, fill)?;
+    files.rename(&temporary, path).map_err(|error| {
+        let _ = files.remove(&temporary);
+        StorageError::io("rename", &temporary, error)
+    })?;
     writer.path = path.to_owned();
     let directory = path.parent().unwrap_or(Path::new(""));
     if let Err(error) = files.sync_dir(directory) {
@@ -177,4 +165,29 @@ pub(crate) fn replace_file(
         return Err(writer.poison(format_args!("an fsync of its directory failed: {error}")));
     }
     Ok(writer)
+}
+
+/// Makes a file, all of it durable, that is not to keep this name. If anything fails it is removed.
+pub(crate) fn write_temporary(
+    files: &dyn Files,
+    temporary: &Path,
+    header: FileHeader,
+    fill: impl FnOnce(&mut FrameWriter) -> Result<(), StorageError>,
+) -> Result<FrameWriter, StorageError> {
+    (|| {
+        let mut blob = files
+            .open(temporary, Mode::Create)
+            .map_err(|error| StorageError::io("create", temporary, error))?;
+        write_full(&mut *blob, &mut [IoSlice::new(&header.encode())], 0)
+            .map_err(|error| StorageError::io("write", temporary, error))?;
+        let mut writer = FrameWriter::new(blob, temporary, header, FILE_HEADER_LEN);
+        writer.nameless = true;
+        fill(&mut writer)?;
+        writer.nameless = false;
+        writer.synced = writer.len;
+        writer.blob.sync().map_err(|error| StorageError::io("sync", temporary, error))?;
+        Ok(writer)
+    })()
+    // The leftover is never read, and the next attempt or the next opening clears it.
+    .inspect_err(|_: &StorageError| _ = files.remove(temporary))
 }

@@ -155,7 +155,19 @@ pub(crate) fn decode(payload: Vec<u8>) -> Result<EpochEntry, &'static str> {
     let Some(len) = payload.len().checked_sub(EventBytes::PADDING) else {
         return Err("an entry is too short");
     };
-    let decoded = codec::decode_prefix::<(EpochHeader, Vec<u32>)>(&payload[..len]);
+    let (header, start, ends) = split(&payload[..len])?;
+    Ok(EpochEntry { header, events: EventBytes { buffer: payload, start, ends } })
+}
+
+/// The header of a payload without padding, and how many events it has.
+pub(crate) fn decode_head(payload: &[u8]) -> Result<(EpochHeader, u64), &'static str> {
+    let (header, _, ends) = split(payload)?;
+    Ok((header, ends.len() as u64))
+}
+
+/// Header, where the events begin, and where each one ends, counted from there.
+fn split(payload: &[u8]) -> Result<(EpochHeader, usize, Vec<usize>), &'static str> {
+    let decoded = codec::decode_prefix::<(EpochHeader, Vec<u32>)>(payload);
     let Ok(((header, lengths), start)) = decoded else {
         return Err("an entry cannot be decoded");
     };
@@ -165,8 +177,8 @@ pub(crate) fn decode(payload: Vec<u8>) -> Result<EpochEntry, &'static str> {
         total = total.saturating_add(length as usize);
         ends.push(total);
     }
-    if start.saturating_add(total) != len {
+    if start.saturating_add(total) != payload.len() {
         return Err("the lengths of an entry's events do not add up");
     }
-    Ok(EpochEntry { header, events: EventBytes { buffer: payload, start, ends } })
+    Ok((header, start, ends))
 }

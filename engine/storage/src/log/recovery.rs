@@ -71,6 +71,6 @@ pub(super) fn find_end(mut reader: FrameReader) -> Result<LogEnd, StorageError> 
     }
 }
 
-pub(super) fn wrong_epoch(expected: u64, found: u64) -> String {
+pub(crate) fn wrong_epoch(expected: u64, found: u64) -> String {
     format!("epoch {expected} should stand here, not {found}")
 }

@@ -1,22 +1,21 @@
 //! Appends epochs in order and makes them durable; one file at a time, rolled by size.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use tidewater_model::HashKey;
 
 use crate::error::StorageError;
-use crate::files::{Files, Mode};
-use crate::frame::{FileHeader, FrameReader, FrameWriter, Kind, MAX_PAYLOAD, create_file};
+use crate::files::Mode;
+use crate::frame::{FileHeader, FrameWriter, Kind, MAX_PAYLOAD, create_file};
 use crate::log::entry::{self, EpochEntry, EpochHeader};
+use crate::log::place::{LogFile, LogPlace};
 use crate::log::recovery::{Recovered, find_end, wrong_epoch};
-use crate::log::{file_path, list_files};
 use crate::state::Claim;
 
 /// How the log is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogOptions {
-    /// A file of at least this many bytes is sealed and a new one begun.
+    /// A file of at least this many bytes is full and a new one begun.
     pub file_bytes: u64,
 }
 
@@ -31,8 +30,7 @@ impl Default for LogOptions {
 /// After [`StorageError::Poisoned`] every later call fails the same way. [`StorageError::NoSpace`] from an append
 /// leaves the log as it was, and the same epoch may be appended again.
 pub struct LogWriter {
-    files: Arc<dyn Files>,
-    directory: PathBuf,
+    place: LogPlace,
     key: HashKey,
     options: LogOptions,
     frames: FrameWriter,
@@ -47,32 +45,35 @@ pub struct LogWriter {
 
 impl LogWriter {
     pub(crate) fn open(
-        files: Arc<dyn Files>,
-        directory: PathBuf,
+        place: LogPlace,
         key: HashKey,
         log_starts: u64,
         options: LogOptions,
         claim: Claim,
     ) -> Result<(Self, Option<Recovered>), StorageError> {
-        let bases = list_files(&*files, &directory)?;
-        let Some(&last) = bases.last().filter(|_| bases[0] == log_starts) else {
-            let missing = file_path(&directory, log_starts);
-            return Err(StorageError::damaged(&missing, 0, "the first file of the log is missing"));
+        let all = place.settle(log_starts)?;
+        let is_whole = all.keys().next() == Some(&log_starts);
+        let Some((&last, forms)) = all.last_key_value().filter(|_| is_whole) else {
+            return Err(first_is_missing(&place, log_starts));
         };
-        let path = file_path(&directory, last);
-        let reader = open_file(&*files, &path, last)?;
+        let path = place.plain_path(last);
+        if !forms.is_plain {
+            // Only files with a later one behind them are sealed.
+            return Err(StorageError::damaged(&path, 0, "the last file of the log is missing"));
+        }
+        let reader = place.open_plain(last)?;
         let header = *reader.header();
         let end = find_end(reader)?;
-        let blob = files.open(&path, Mode::Write).map_err(|error| StorageError::io("open", &path, error))?;
+        let blob =
+            place.files().open(&path, Mode::Write).map_err(|error| StorageError::io("open", &path, error))?;
         let frames = FrameWriter::resume(blob, &path, header, end.synced, end.offset)?;
-        let next_place = match (end.next_place, bases.iter().rev().nth(1)) {
+        let next_place = match (end.next_place, all.keys().rev().nth(1)) {
             // The last file has no entry yet: the places go on from the file before.
-            (None, Some(&before)) => sealed_next_place(&*files, &directory, before, last)?,
+            (None, Some(&before)) => next_place_of(&place, before, last)?,
             (next_place, _) => next_place,
         };
         let writer = Self {
-            files,
-            directory,
+            place,
             key,
             options,
             frames,
@@ -110,6 +111,11 @@ impl LogWriter {
     /// The path of the file now written to, and how many bytes of it are durable.
     pub(crate) fn durable_file(&self) -> (&Path, u64) {
         (self.frames.path(), self.frames.synced())
+    }
+
+    /// The first epoch of the file now written to.
+    pub fn file_starts(&self) -> u64 {
+        self.frames.header().base
     }
 
     /// Appends an epoch; returns how many bytes the log has grown. Not durable before [`sync`](Self::sync).
@@ -192,13 +198,13 @@ impl LogWriter {
         Ok(written)
     }
 
-    /// Seals the file and begins the next one.
+    /// Begins the next file.
     fn roll(&mut self) -> Result<(), StorageError> {
         // The next file's existence says that this one is durable to its end.
         self.sync()?;
-        let path = file_path(&self.directory, self.next_epoch);
+        let path = self.place.plain_path(self.next_epoch);
         let header = FileHeader::new(Kind::Log, self.key, self.next_epoch);
-        match create_file(&*self.files, &path, header) {
+        match create_file(self.place.files(), &path, header) {
             Ok(frames) => self.frames = frames,
             Err(StorageError::NoSpace { path }) => return Err(StorageError::NoSpace { path }),
             Err(error) => return Err(self.frames.poison(error)),
@@ -207,26 +213,20 @@ impl LogWriter {
     }
 }
 
-/// Opens the log file whose name says that its first epoch is `base`.
-pub(super) fn open_file(files: &dyn Files, path: &Path, base: u64) -> Result<FrameReader, StorageError> {
-    let reader = FrameReader::open(files, path, Kind::Log)?;
-    let found = reader.header().base;
-    if found != base {
-        let detail = format!("the header says that its first epoch is {found}");
-        return Err(StorageError::damaged(path, 24, detail));
-    }
-    Ok(reader)
-}
-
-/// The place behind the last event of the sealed file that begins with `base`, and ends before epoch `next`.
-fn sealed_next_place(
-    files: &dyn Files,
-    directory: &Path,
-    base: u64,
-    next: u64,
-) -> Result<Option<u64>, StorageError> {
-    let path = file_path(directory, base);
-    let end = find_end(open_file(files, &path, base)?)?;
+/// The place behind the last event of the full file that begins with `base`, and ends before epoch `next`.
+fn next_place_of(place: &LogPlace, base: u64, next: u64) -> Result<Option<u64>, StorageError> {
+    let plain = match place.open(base)? {
+        LogFile::Plain(plain) => plain,
+        LogFile::Sealed(sealed) => {
+            let index = sealed.index();
+            return match index.next_epoch == next {
+                true => Ok(Some(index.next_place)),
+                false => Err(StorageError::damaged(sealed.path(), 0, wrong_epoch(index.next_epoch, next))),
+            };
+        }
+    };
+    let path = place.plain_path(base);
+    let end = find_end(plain)?;
     if let Some(cut) = end.cut {
         return Err(StorageError::damaged(&path, cut.offset, cut.detail));
     }
@@ -234,6 +234,10 @@ fn sealed_next_place(
         return Err(StorageError::damaged(&path, end.offset, wrong_epoch(end.next_epoch, next)));
     }
     Ok(end.next_place)
+}
+
+pub(super) fn first_is_missing(place: &LogPlace, log_starts: u64) -> StorageError {
+    StorageError::damaged(&place.plain_path(log_starts), 0, "the first file of the log is missing")
 }
 
 fn too_large(epoch: u64) -> StorageError {

@@ -22,6 +22,7 @@ fn manifest(epoch: u64, files: Vec<StateFile>) -> Manifest {
         definitions: b"defs".to_vec(),
         delivered: vec!["ads".to_owned()],
         files,
+        is_base: epoch % 2 == 1,
     }
 }
 

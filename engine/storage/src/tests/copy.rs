@@ -61,6 +61,7 @@ impl Running {
                 definitions: Vec::new(),
                 delivered: Vec::new(),
                 files,
+                is_base: false,
             };
             self.checkpoints.commit(&manifest).unwrap();
             self.made.push(manifest);

@@ -71,6 +71,7 @@ fn manifest(epoch: u64, files: Vec<StateFile>) -> Manifest {
         definitions: b"defs".to_vec(),
         delivered: vec!["updates".to_owned()],
         files,
+        is_base: false,
     }
 }
 
@@ -133,13 +134,48 @@ fn every_released_version_opens() {
 fn this_release_still_writes_version_1_byte_for_byte() {
     let directory = tempfile::tempdir().unwrap();
     write_sample(directory.path());
-    // Set this variable to see what a new version's fixture would be.
-    if let Some(target) = std::env::var_os("TIDEWATER_WRITE_FIXTURE") {
-        copy(directory.path(), Path::new(&target));
-    }
     // State files are left out: another version of zstd may make something else of them, and of their lengths.
     for name in ["meta", "quarantine/records", "acks/updates", "log/00000000000000000001.log"] {
         let written = std::fs::read(directory.path().join(name)).unwrap();
         assert_eq!(written, std::fs::read(fixture(1).join(name)).unwrap(), "{name}");
     }
+    // Set this variable to see what a new version's fixture would be.
+    if let Some(target) = std::env::var_os("TIDEWATER_WRITE_FIXTURE") {
+        copy(directory.path(), Path::new(&target));
+        copy(&sealed(directory.path()), &Path::new(&target).join("log-sealed"));
+    }
+}
+
+/// Seals the log of a directory; returns where the files are.
+fn sealed(path: &Path) -> PathBuf {
+    let archive = StateDir::open(path, &new_state()).unwrap().open_log_archive().unwrap();
+    seal_all(&archive).unwrap();
+    path.join("log")
+}
+
+/// Bytes of sealed files depend on the release of zstd, what they hold does not.
+#[test]
+fn sealed_files_of_version_1_are_read_and_still_written_so() {
+    let directory = tempfile::tempdir().unwrap();
+    copy(&fixture(1), directory.path());
+    let old = directory.path().join("log-sealed");
+    let mut count = 0;
+    for entry in std::fs::read_dir(&old).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let Some(base) = name.strip_suffix(".sealed") else { continue };
+        std::fs::remove_file(directory.path().join(format!("log/{base}.log"))).unwrap();
+        std::fs::rename(old.join(&name), directory.path().join("log").join(&name)).unwrap();
+        count += 1;
+    }
+    assert_eq!(count, 3);
+    check(&StateReader::open(directory.path()).unwrap());
+    let written = tempfile::tempdir().unwrap();
+    write_sample(written.path());
+    let infos = |path: &Path| {
+        let archive = StateDir::open(path, &new_state()).unwrap().open_log_archive().unwrap();
+        let sealed = archive.sealed().unwrap().0;
+        sealed.iter().map(|file| (file.first_epoch, file.next_epoch, file.raw_bytes)).collect::<Vec<_>>()
+    };
+    sealed(written.path());
+    assert_eq!(infos(written.path()), infos(directory.path()));
 }

@@ -9,8 +9,10 @@ mod fixtures;
 mod log;
 mod outbox;
 mod quarantine;
+mod sealed;
 mod simulation;
 mod state;
+mod store;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,8 +21,8 @@ use tidewater_model::{HashKey, Timestamp};
 
 use crate::sim::SimFiles;
 use crate::{
-    EpochEntry, EpochHeader, EventBytes, LogOptions, LogReader, LogWriter, NewState, StateDir, StateReader,
-    StorageError,
+    EpochEntry, EpochHeader, EventBytes, LogArchive, LogOptions, LogReader, LogWriter, NewState, StateDir,
+    StateReader, StorageError,
 };
 
 const DIR: &str = "state";
@@ -106,4 +108,16 @@ fn read_all(reader: Result<LogReader, StorageError>) -> (Vec<EpochEntry>, Result
 
 fn read_log(files: &SimFiles) -> (Vec<EpochEntry>, Result<(), StorageError>) {
     read_all(reader(files).log(1))
+}
+
+fn sealed_path(base: u64) -> PathBuf {
+    PathBuf::from(format!("{DIR}/log/{base:020}.sealed"))
+}
+
+/// Seals all files that are full.
+fn seal_all(archive: &LogArchive) -> Result<(), StorageError> {
+    for base in archive.unsealed()? {
+        archive.seal(base, &mut || true)?;
+    }
+    Ok(())
 }

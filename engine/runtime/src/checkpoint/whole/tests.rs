@@ -26,6 +26,7 @@ fn manifest(files: Vec<StateFile>) -> Manifest {
         definitions: Vec::new(),
         delivered: Vec::new(),
         files,
+        is_base: false,
     }
 }
 

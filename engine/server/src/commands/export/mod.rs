@@ -30,9 +30,27 @@ pub struct ExportArgs {
     /// How it is written.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+    /// Of `events`: only those accepted at this time or later: RFC 3339 or epoch milliseconds. What is in compressed files
+    /// is found by their index.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub from: Option<Time>,
+    /// Of `events`: only those accepted at this time or earlier.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub to: Option<Time>,
     /// The file to write, instead of standard output.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+}
+
+/// A time on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Time(pub Timestamp);
+
+fn parse_time(text: &str) -> Result<Time, String> {
+    let millis = text.parse().ok().map(Timestamp);
+    millis.or_else(|| Timestamp::parse(text.as_bytes()).ok()).map(Time).ok_or_else(|| {
+        "expected a time such as `2026-01-05T10:00:00Z`, or milliseconds since 1970".to_owned()
+    })
 }
 
 /// What can be exported.
@@ -99,6 +117,9 @@ struct Names {
 pub fn export(args: ExportArgs, bars: &Bars) -> Result<Exit, Failure> {
     if args.format == Format::Parquet {
         return Err(Failure::not_built("`--format parquet`"));
+    }
+    if args.what != What::Events && (args.from.is_some() || args.to.is_some()) {
+        return Err(Failure::new(Exit::Usage, "`--from` and `--to` are for `export events`"));
     }
     match args.what {
         What::Events => raw::events(&args)?,

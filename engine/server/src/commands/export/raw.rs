@@ -1,15 +1,23 @@
 //! Events as they were received: those in the log and those in quarantine. Nothing is computed for them.
 
 use tidewater_connector_api::json::{write_string, write_time, write_u64};
-use tidewater_storage::{EpochEntry, Filter, Record, StateReader};
+use tidewater_model::Timestamp;
+use tidewater_storage::{EpochEntry, FIRST_EPOCH, Filter, Record, StateReader};
 
-use super::{ExportArgs, Format, csv::write_row};
+use super::{ExportArgs, Format, csv::write_row, eprintln_note};
 use crate::{exit::Failure, output::Output};
 
 /// Writes the accepted events, in the order of the log: as NDJSON just as they are, ready to be read again.
 pub(super) fn events(args: &ExportArgs) -> Result<(), Failure> {
     let reader = StateReader::open(&args.state)?;
-    let mut log = reader.log(reader.meta().log_starts)?;
+    let starts = reader.log_starts()?;
+    let mut log = reader.log(starts)?.accepted(
+        args.from.map_or(Timestamp(i64::MIN), |from| from.0),
+        args.to.map_or(Timestamp(i64::MAX), |to| to.0),
+    );
+    if starts > FIRST_EPOCH {
+        eprintln_note(&format!("older events were retired: the log is complete from epoch {starts} on"));
+    }
     let mut output = Output::open(args.out.as_deref())?;
     let mut line = Vec::new();
     if args.format == Format::Csv {
@@ -18,7 +26,9 @@ pub(super) fn events(args: &ExportArgs) -> Result<(), Failure> {
     }
     let mut entry = EpochEntry::default();
     while log.read(&mut entry)? {
-        for (index, event) in entry.events.iter().enumerate() {
+        // Those that were taken out have only left their places.
+        let events = entry.events.iter().enumerate().filter(|(_, event)| !event.is_empty());
+        for (index, event) in events {
             line.clear();
             match args.format {
                 Format::Csv => {

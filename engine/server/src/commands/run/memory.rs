@@ -6,6 +6,13 @@ use std::{fs, str::FromStr};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryLimit(Option<u64>);
 
+impl MemoryLimit {
+    /// The limit in bytes.
+    pub(super) fn bytes(self) -> Option<u64> {
+        self.0
+    }
+}
+
 impl FromStr for MemoryLimit {
     type Err = String;
 

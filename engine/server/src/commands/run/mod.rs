@@ -36,6 +36,14 @@ pub struct RunArgs {
     /// How often a checkpoint is made, at least: a restart replays what came after the last one.
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = super::generate::parse_span)]
     pub checkpoint_every: Millis,
+    /// How long events are kept in the log, at least: older files are removed as far as nothing needs them, and what needs
+    /// all events is refused from then on [default: for ever].
+    #[arg(long, value_name = "DURATION", value_parser = super::generate::parse_span)]
+    pub log_keep: Option<Millis>,
+    /// How large the log may get on disk: beyond that the oldest files are removed as with `--log-keep`; a size such as
+    /// `10GiB` [default: no limit].
+    #[arg(long, value_name = "SIZE")]
+    pub log_keep_bytes: Option<MemoryLimit>,
     /// Take no new events above this much memory: a size such as `2GiB`, or `none` [default: 80 % of what this process
     /// may use].
     #[arg(long, value_name = "SIZE")]
@@ -115,8 +123,14 @@ async fn start(args: &RunArgs, pipeline: &Pipeline) -> Result<Engine, Failure> {
     // Each source has a limit of its own, which is what counts.
     let max_event_bytes = tidewater_connectors::LARGEST_EVENT;
     let checkpoint_every_ms = args.checkpoint_every.0.unsigned_abs();
-    let settings =
-        Settings { memory_limit_bytes, max_event_bytes, checkpoint_every_ms, ..Settings::default() };
+    let settings = Settings {
+        memory_limit_bytes,
+        max_event_bytes,
+        checkpoint_every_ms,
+        log_keep_ms: args.log_keep.map(|keep| keep.0.unsigned_abs()),
+        log_keep_bytes: args.log_keep_bytes.and_then(MemoryLimit::bytes),
+        ..Settings::default()
+    };
     let mut builder = Engine::builder(pipeline).settings(settings).rebuild(args.rebuild);
     for (name, source) in sources {
         builder = builder.source(name, source);

@@ -1,5 +1,6 @@
 //! `tidewater verify`: the log twice, once through the dataflow and once through the plain batch evaluator, which share
-//! no code; whatever differs is a fault of one of them.
+//! no code; whatever differs is a fault of one of them. Of a log whose old events were retired the evaluator gets what is
+//! left of them as plain facts, from the base checkpoint.
 
 mod compare;
 
@@ -7,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use tidewater::offline::OfflineState;
 use tidewater_model::HashKey;
-use tidewater_oracle::{Event, Outcome, evaluate};
+use tidewater_model::base::BaseFacts;
+use tidewater_oracle::{Event, Outcome, Unlinked, evaluate_from};
 use tidewater_storage::StateReader;
 
 use self::compare::{Computed, Differences};
@@ -36,9 +38,10 @@ pub fn verify(args: VerifyArgs, bars: &Bars) -> Result<Exit, Failure> {
     // Before the log is read: an engine that runs meanwhile appends to the log first.
     let acknowledged = acknowledged(&args.state)?;
     let mut state = super::export::open(&args.state, bars)?;
-    let log = LoggedEvents::read(&state, bars)?;
+    let base = state.base()?;
+    let log = LoggedEvents::read(&state, base.as_ref().map_or(0, |base| base.epoch), bars)?;
     let bar = bars.count("evaluating", None);
-    let expected = log.evaluate(&state, state.key());
+    let expected = log.evaluate(&state, base.as_ref().map(|base| &base.facts), state.key());
     bar.finish_and_clear();
     let found = Computed {
         profiles: state.profiles()?,
@@ -71,6 +74,12 @@ pub fn verify(args: VerifyArgs, bars: &Bars) -> Result<Exit, Failure> {
         state.epoch(),
         state.now(),
     ));
+    if let Some(base) = &base {
+        text.push_str(&format!(
+            "old events were retired: from the state as of epoch {}, {} ({} events before), and the events since\n",
+            base.epoch, base.now, base.next_place,
+        ));
+    }
     let mut output = Output::open(None)?;
     output.write(text.as_bytes())?;
     output.finish()?;
@@ -97,10 +106,11 @@ struct LoggedEvents {
 }
 
 impl LoggedEvents {
-    fn read(state: &OfflineState, bars: &Bars) -> Result<Self, Failure> {
+    /// Those behind an epoch; 0: all of them.
+    fn read(state: &OfflineState, epoch: u64, bars: &Bars) -> Result<Self, Failure> {
         let bar = bars.count("reading events", None);
         let mut log = Self::default();
-        let mut events = state.events()?;
+        let mut events = state.events_since(epoch)?;
         while let Some(event) = events.next()? {
             log.bytes.extend_from_slice(event.bytes);
             log.ends.push((log.bytes.len(), event.place, event.accepted_at));
@@ -110,7 +120,7 @@ impl LoggedEvents {
         Ok(log)
     }
 
-    fn evaluate(&self, state: &OfflineState, key: HashKey) -> Outcome {
+    fn evaluate(&self, state: &OfflineState, base: Option<&BaseFacts>, key: HashKey) -> Outcome {
         let mut start = 0;
         let events: Vec<Event<'_>> = self
             .ends
@@ -121,6 +131,8 @@ impl LoggedEvents {
                 Event { place: *place, accepted_at: *accepted_at, bytes }
             })
             .collect();
-        evaluate(state.spec(), key, &events, state.now())
+        let nothing = BaseFacts::default();
+        let base = base.unwrap_or(&nothing);
+        evaluate_from(state.spec(), key, base, &events, state.now(), &Unlinked::default())
     }
 }

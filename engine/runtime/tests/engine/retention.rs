@@ -1,0 +1,269 @@
+//! The log behind a base: what is retired and when, and what can't be had any more is said.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering},
+};
+
+use tidewater::{Engine, Error, ErrorKind, ManualClock, Millis, Pipeline, Settings, Timestamp, offline};
+use tidewater_storage::StorageError;
+
+use crate::common::*;
+
+const START: Timestamp = Timestamp(1_780_000_000_000);
+
+struct Setup {
+    directory: tempfile::TempDir,
+    clock: Arc<ManualClock>,
+    settings: Settings,
+    record: Arc<SinkRecord>,
+}
+
+impl Setup {
+    fn new() -> Self {
+        let settings = Settings { log_file_bytes: 300, checkpoint_every_ms: u64::MAX, ..eager() };
+        let clock = Arc::new(ManualClock::new(START));
+        Self { directory: tempfile::tempdir().unwrap(), clock, settings, record: SinkRecord::new() }
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    async fn try_start(&self, pipeline: &Pipeline, sinks: &[&str], rebuild: bool) -> Result<Engine, Error> {
+        loop {
+            let mut builder = Engine::builder(pipeline)
+                .state(self.path())
+                .clock(Arc::clone(&self.clock) as _)
+                .settings(self.settings.clone())
+                .rebuild(rebuild);
+            for sink in sinks {
+                builder = builder.sink(*sink, TestSink(Arc::clone(&self.record)));
+            }
+            match builder.start().await {
+                Ok(engine) => {
+                    soon(engine.ready()).await.unwrap();
+                    return Ok(engine);
+                }
+                Err(Error::Storage(error)) if matches!(*error, StorageError::Locked { .. }) => {
+                    tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn start(&self) -> Engine {
+        self.try_start(&pipeline(), &["ads"], false).await.unwrap()
+    }
+
+    /// Files of the log with this ending.
+    fn files(&self, ending: &str) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.path().join("log")).unwrap().flatten();
+        let paths = entries.map(|entry| entry.path());
+        let mut paths: Vec<PathBuf> = paths.filter(|path| path.extension().unwrap() == ending).collect();
+        paths.sort();
+        paths
+    }
+
+    /// Orders of one user each, in an epoch each; then all full files are sealed and a checkpoint is made.
+    async fn orders(&self, engine: &Engine, users: std::ops::Range<u32>) {
+        for n in users {
+            let sent = engine.ingest(order(&format!("u{}", n % 7), &format!("m{n}")));
+            soon(sent).await.unwrap();
+            soon(engine.seal()).await.unwrap();
+        }
+        soon(engine.flush()).await.unwrap();
+        until("full files are sealed", || self.files("log").len() == 1).await;
+        soon(engine.checkpoint()).await.unwrap();
+    }
+
+    fn starts(&self) -> u64 {
+        offline::open_state(self.path()).unwrap().log_complete_from().unwrap().map_or(1, |from| from.0)
+    }
+}
+
+fn is_retired(result: Result<Engine, Error>, what: &str) {
+    let error = result.map(|_| ()).unwrap_err();
+    assert!(matches!(error, Error::LogRetired { .. }), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Config);
+    let text = error.to_string();
+    assert!(text.starts_with(what) && text.contains("complete only from epoch"), "{text}");
+}
+
+#[tokio::test]
+async fn without_limits_files_are_sealed_and_all_are_kept() {
+    let setup = Setup::new();
+    let engine = setup.start().await;
+    setup.orders(&engine, 0..40).await;
+    assert!(setup.files("sealed").len() > 5);
+    stop(&engine).await;
+    assert_eq!(setup.starts(), 1);
+    let mut events = offline::open_state(setup.path()).unwrap().events().unwrap();
+    let mut count = 0;
+    while events.next().unwrap().is_some() {
+        count += 1;
+    }
+    assert_eq!(count, 40);
+}
+
+#[tokio::test]
+async fn what_is_over_the_limit_is_retired_and_a_restart_goes_on_from_the_checkpoint() {
+    let mut setup = Setup::new();
+    setup.settings.log_keep_bytes = Some(1_000);
+    let engine = setup.start().await;
+    setup.orders(&engine, 0..40).await;
+    let size = |path: &PathBuf| path.metadata().unwrap().len();
+    let bytes: u64 = setup.files("sealed").iter().chain(&setup.files("log")).map(size).sum();
+    assert!(bytes <= 1_000, "{bytes}");
+    let starts = setup.starts();
+    assert!(starts > 20);
+    drop(engine);
+    let engine = setup.start().await;
+    setup.orders(&engine, 40..47).await;
+    let loyal = setup.record.members("loyal").len();
+    assert_eq!(loyal, 7, "every user has ordered three times or more");
+    stop(&engine).await;
+    assert!(setup.starts() > starts);
+    let mut state = offline::open_state(setup.path()).unwrap();
+    assert_eq!(state.profiles().unwrap().len(), 7);
+    let orders: Vec<String> =
+        state.profiles().unwrap().iter().map(|profile| profile.traits[0].to_string()).collect();
+    assert_eq!(orders.iter().map(|count| count.parse::<u32>().unwrap()).sum::<u32>(), 47);
+    let base = state.base().unwrap().unwrap();
+    assert!(base.epoch + 1 >= setup.starts() && base.next_place > 0);
+    assert_eq!(base.facts.identifiers.len(), 7);
+}
+
+#[tokio::test]
+async fn files_are_retired_once_they_are_old() {
+    let mut setup = Setup::new();
+    setup.settings.log_keep_ms = Some(60_000);
+    let engine = setup.start().await;
+    setup.orders(&engine, 0..20).await;
+    assert_eq!(setup.starts(), 1);
+    setup.clock.advance(Millis(60_000));
+    setup.orders(&engine, 20..21).await;
+    assert_eq!(setup.starts(), 1, "not older than a minute");
+    setup.clock.advance(Millis(1));
+    setup.orders(&engine, 21..22).await;
+    assert!(setup.starts() > 15, "{}", setup.starts());
+    stop(&engine).await;
+}
+
+#[tokio::test]
+async fn a_sink_that_lags_holds_what_it_needs() {
+    let mut setup = Setup::new();
+    setup.settings.log_keep_bytes = Some(0);
+    let engine = setup.start().await;
+    setup.orders(&engine, 0..10).await;
+    let before = setup.starts();
+    assert!(before > 1);
+    setup.record.failures.store(u64::MAX, Ordering::SeqCst);
+    // Each of them is the first order of a user.
+    for n in 100..130 {
+        soon(engine.ingest(order(&format!("v{n}"), &format!("m{n}")))).await.unwrap();
+        soon(engine.seal()).await.unwrap();
+    }
+    until("full files are sealed", || setup.files("log").len() == 1).await;
+    for n in 0..5 {
+        soon(engine.ingest(order("w", &format!("w{n}")))).await.unwrap();
+        soon(engine.checkpoint()).await.unwrap();
+    }
+    let held = setup.starts();
+    drop(engine);
+    setup.record.failures.store(0, Ordering::SeqCst);
+    let engine = setup.start().await;
+    soon(engine.flush()).await.unwrap();
+    assert_eq!(setup.record.members("buyer").len(), 7 + 30 + 1, "nothing was lost for it");
+    setup.orders(&engine, 10..20).await;
+    assert!(setup.starts() > held, "it was what held the log");
+    stop(&engine).await;
+}
+
+#[tokio::test]
+async fn what_needs_the_retired_events_is_refused_and_changes_nothing() {
+    let mut setup = Setup::new();
+    setup.settings.log_keep_bytes = Some(0);
+    let engine = setup.start().await;
+    setup.orders(&engine, 0..20).await;
+    stop(&engine).await;
+    assert!(setup.starts() > 1);
+    is_retired(setup.try_start(&pipeline(), &["ads", "crm"], false).await, "a new sink (`crm`)");
+    let changed = pipeline_of(&PIPELINE.replace("{ count: Order Completed }", "{ count: Page Viewed }"));
+    for rebuild in [false, true] {
+        is_retired(setup.try_start(&changed, &["ads"], rebuild).await, "a changed pipeline (trait `orders`");
+    }
+    let engine = setup.start().await;
+    setup.orders(&engine, 20..21).await;
+    stop(&engine).await;
+    // Without any checkpoint nothing is left to start from.
+    for entry in std::fs::read_dir(setup.path().join("checkpoints")).unwrap().flatten() {
+        let mut bytes = std::fs::read(entry.path()).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(entry.path(), bytes).unwrap();
+    }
+    for opened in [
+        setup.try_start(&pipeline(), &[], false).await.map(|_| ()),
+        offline::open_state(setup.path()).map(|_| ()),
+    ] {
+        let error = opened.unwrap_err();
+        let Error::Storage(storage) = &error else { panic!("{error}") };
+        assert!(matches!(**storage, StorageError::Damaged { .. }), "{error}");
+        assert!(error.to_string().contains("the log begins only at epoch"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_newest_checkpoint_falls_back_to_an_older_one_and_the_log_from_there() {
+    let mut setup = Setup::new();
+    setup.settings.log_keep_bytes = Some(2_000);
+    let engine = setup.start().await;
+    for n in 0..8 {
+        setup.orders(&engine, n * 5..n * 5 + 5).await;
+    }
+    stop(&engine).await;
+    assert!(setup.starts() > 1);
+    let mut manifests: Vec<PathBuf> = std::fs::read_dir(setup.path().join("checkpoints"))
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().unwrap() == "manifest")
+        .collect();
+    manifests.sort();
+    assert!(manifests.len() >= 3, "the base and some more: {manifests:?}");
+    for path in &manifests[1..] {
+        let mut bytes = std::fs::read(path).unwrap();
+        bytes[60] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+    }
+    // Without sinks: what they lack could not be made from here.
+    let engine = setup.try_start(&pipeline(), &[], false).await.unwrap();
+    let profile = soon(engine.profile("user_id", "u1").into_future()).await.unwrap().unwrap();
+    assert_eq!(profile.traits[0].to_string(), "6");
+    stop(&engine).await;
+}
+
+/// Segments are answered anew from the traits, which a checkpoint has.
+#[tokio::test]
+async fn a_change_that_needs_no_events_is_made_on_a_retired_log() {
+    let mut setup = Setup::new();
+    setup.settings.log_keep_bytes = Some(1_000);
+    let engine = setup.start().await;
+    setup.orders(&engine, 0..16).await;
+    stop(&engine).await;
+    let before = setup.starts();
+    assert!(before > 1);
+    assert_eq!(setup.record.members("loyal").len(), 2);
+    let changed = pipeline_of(&PIPELINE.replace("orders >= 3", "orders >= 2"));
+    let engine = setup.try_start(&changed, &["ads"], false).await.unwrap();
+    soon(engine.flush()).await.unwrap();
+    assert_eq!(setup.record.members("loyal").len(), 7);
+    setup.orders(&engine, 16..40).await;
+    stop(&engine).await;
+    assert!(setup.starts() > before);
+    let mut state = offline::open_state(setup.path()).unwrap();
+    assert_eq!(state.profiles().unwrap().len(), 7);
+    assert!(state.base().unwrap().is_some());
+}
