@@ -46,6 +46,7 @@ pub(crate) enum Kind {
     Outbox,
     Manifest,
     State,
+    DeadLetters,
 }
 
 impl Kind {
@@ -55,9 +56,10 @@ impl Kind {
             Self::Log => b"TWelog\r\n",
             Self::Quarantine => b"TWquar\r\n",
             Self::Ack => b"TWacks\r\n",
-            Self::Outbox => b"TWoutb\r\n",
+            Self::Outbox => b"TWobox\r\n",
             Self::Manifest => b"TWmani\r\n",
             Self::State => b"TWstat\r\n",
+            Self::DeadLetters => b"TWdead\r\n",
         }
     }
 }
@@ -67,7 +69,8 @@ impl Kind {
 pub(crate) struct FileHeader {
     pub(crate) kind: Kind,
     pub(crate) salt: u64,
-    /// Log: the file's first epoch. Manifest, state: its epoch. Quarantine: the lowest id not given out before. Else 0.
+    /// Log: the file's first epoch. Manifest, state: its epoch. Quarantine, dead letters: the lowest id not given out
+    /// before. Outbox: its number. Else 0.
     pub(crate) base: u64,
 }
 
