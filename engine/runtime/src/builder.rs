@@ -173,6 +173,7 @@ impl Builder {
             rebuild: self.rebuild,
             sinks: self.sinks.iter().map(|(name, _)| name.clone()).collect(),
             spill_bytes: self.settings.sink_spill_bytes,
+            letter_bytes: self.settings.dead_letter_bytes,
         };
         let opening = tokio::task::spawn_blocking(move || opening.open());
         opening.await.map_err(|_| Error::failed("opening the state directory panicked"))?.map(Some)

@@ -9,8 +9,9 @@ use std::{
 use tidewater_model::HashKey;
 use tidewater_operators::Plan;
 use tidewater_storage::{
-    AckFile, Checkpoints, EpochEntry, EpochHeader, FIRST_EPOCH, Files, LogOptions, LogReader, LogWriter,
-    NewState, Outbox, OutboxOptions, Quarantine, QuarantineOptions, Recovered, StateDir, StateReader,
+    AckFile, Checkpoints, DeadLetterOptions, EpochEntry, EpochHeader, FIRST_EPOCH, Files, LogOptions,
+    LogReader, LogWriter, NewState, Outbox, OutboxOptions, Quarantine, QuarantineOptions, Recovered,
+    StateDir, StateReader,
 };
 
 use crate::{
@@ -19,9 +20,10 @@ use crate::{
         restore::{self, Found},
     },
     clock::Random,
-    delivery::correction::Correction,
+    delivery::{correction::Correction, letters::Letters},
     error::Error,
     history::History,
+    newcomers,
     pipeline::{DefinitionChange, Definitions, Pipeline, diff},
     rebuild::{Rebuild, Stored, corrections},
 };
@@ -44,7 +46,23 @@ pub(crate) struct OpenState {
     pub(crate) log_bytes: u64,
     pub(crate) quarantine: Quarantine,
     /// By the sink's name.
-    pub(crate) sinks: HashMap<String, (AckFile, Outbox)>,
+    pub(crate) sinks: HashMap<String, OpenSink>,
+}
+
+/// What there is of a sink.
+pub(crate) struct OpenSink {
+    pub(crate) acks: AckFile,
+    pub(crate) outbox: Outbox,
+    pub(crate) letters: Letters,
+    /// It has acknowledged everything up to this epoch, or finds it in the outbox.
+    pub(crate) has: u64,
+}
+
+impl OpenSink {
+    /// Nothing was ever given to it.
+    pub(crate) fn is_new(&self) -> bool {
+        self.acks.last().is_none() && self.has == 0
+    }
 }
 
 /// What is to be opened.
@@ -58,6 +76,8 @@ pub(crate) struct Opening {
     pub(crate) sinks: Vec<String>,
     /// How much may be spilled for each.
     pub(crate) spill_bytes: u64,
+    /// How much the dead letters of each may be.
+    pub(crate) letter_bytes: u64,
 }
 
 impl Opening {
@@ -78,26 +98,33 @@ impl Opening {
         report("quarantine", cut);
         let plan = Plan::compile(self.pipeline.spec().clone(), state.meta().key)?;
         let mut sinks = HashMap::new();
-        for sink in self.sinks {
-            let (acks, cut) = state.open_acks(&sink)?;
-            report("acknowledgements", cut);
-            let options = OutboxOptions { max_bytes: self.spill_bytes, ..OutboxOptions::default() };
-            let outbox = state.open_outbox(&sink, options)?;
-            sinks.insert(sink, (acks, outbox));
+        for name in &self.sinks {
+            sinks.insert(name.clone(), self.open_sink(&state, name)?);
         }
         let checkpoints = state.open_checkpoints()?;
         let changeover = stored.changeover();
-        // One that is to be corrected gets, at the changeover, all that it lacks by then.
-        let epoch = |acks: &AckFile| {
-            let epoch = acks.last().map(|ack| ack.epoch);
-            epoch.map(|epoch| if stored.is_behind(epoch) { changeover } else { epoch })
-        };
-        let acknowledged = sinks.iter().map(|(sink, (acks, _))| (sink.clone(), epoch(acks)));
-        let acknowledged: HashMap<String, Option<u64>> = acknowledged.collect();
+        // One that is to be corrected gets, at the changeover, all that it lacks by then. One that is new needs nothing of what
+        // came before.
+        let epoch = |has| if stored.is_behind(has) { changeover } else { has };
+        let known = sinks.iter().filter(|(_, sink)| !sink.is_new());
+        let known: HashMap<String, Option<u64>> =
+            known.map(|(name, sink)| (name.clone(), Some(epoch(sink.has)))).collect();
         let history = History { state: state.reader(), stored: &stored, key: state.meta().key, workers: 1 };
-        let found = find(&history, &checkpoints, &acknowledged, log.durable_epoch())?;
-        let behind = sinks.iter().filter_map(|(sink, (acks, _))| Some((sink.clone(), acks.last()?.epoch)));
+        let mut found = find(&history, &checkpoints, &known, log.durable_epoch())?;
+        let behind = sinks.iter().map(|(name, sink)| (name.clone(), sink.has));
         let corrections = corrections(&history, behind)?;
+        if let Some(usable) = &found.usable {
+            let is_there = |name: &String| usable.delivered.contains(name) && !corrections.contains_key(name);
+            for (_, sink) in sinks.iter_mut().filter(|(name, _)| is_there(name)) {
+                sink.has = sink.has.max(usable.epoch);
+            }
+            if !newcomers::give_members(state.reader(), &plan, usable, &mut sinks)? {
+                tracing::warn!(
+                    "too many members for a new sink to begin with: it gets everything from the log"
+                );
+                found.usable = None;
+            }
+        }
         let from = found.usable.as_ref().map_or(state.meta().log_starts, |usable| usable.epoch + 1);
         #[cfg(feature = "planted-bugs")]
         let from = {
@@ -124,6 +151,22 @@ impl Opening {
             quarantine,
             sinks,
         })
+    }
+}
+
+impl Opening {
+    fn open_sink(&self, state: &StateDir, name: &str) -> Result<OpenSink, Error> {
+        let (acks, cut) = state.open_acks(name)?;
+        report("acknowledgements", cut);
+        let options = OutboxOptions { max_bytes: self.spill_bytes, ..OutboxOptions::default() };
+        let acknowledged = acks.last().map_or(0, |ack| ack.epoch);
+        let (outbox, cut) = state.open_outbox(name, options, acknowledged)?;
+        report("outbox", cut);
+        let options = DeadLetterOptions { max_bytes: self.letter_bytes };
+        let (letters, cut) = state.open_dead_letters(name, options)?;
+        report("dead letters", cut);
+        let has = outbox.span().through;
+        Ok(OpenSink { acks, outbox, letters: Letters::on_disk(letters)?, has })
     }
 }
 

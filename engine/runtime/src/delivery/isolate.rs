@@ -1,0 +1,192 @@
+//! Finds out what it is that a destination does not take: one delta, a few, or everything.
+//!
+//! What is refused alone, by a destination that takes other deltas, becomes a dead letter. If nothing at all is taken the
+//! fault is not the deltas': a wrong token must not make dead letters of a million of them. Then the sink waits, and says so.
+//!
+//! Epochs are settled in order: a later one is tried only once it is known of every delta of the ones before that it is
+//! refused. Within an epoch order is free, since a profile enters or leaves a segment once at most.
+
+use std::{ops::Range, sync::Arc};
+
+use tidewater_connector_api::{DeliveryError, Position};
+use tidewater_model::{DeltaBatch, Timestamp};
+
+use super::{letters::Refusal, task::Delivery};
+
+/// So many deltas are tried alone, spread over a refused epoch, before it is taken that all are refused. If half of them
+/// are fine, one of 16 is fine in all but 1 of 65,536 cases; and a destination that refuses everything is not asked more
+/// often than this each time.
+const PROBES: usize = 16;
+
+/// The failed attempts at one delivery.
+pub(super) struct Failing {
+    pub(super) attempts: u32,
+    pub(super) first_failed_at: Timestamp,
+    /// It went on failing for so long that what fails may be given up, as if it were refused.
+    pub(super) is_given_up: bool,
+}
+
+impl Failing {
+    /// Whether the deltas themselves may be at fault.
+    pub(super) fn suspects(&self, error: &DeliveryError) -> bool {
+        self.is_given_up || matches!(error, DeliveryError::Refused { .. })
+    }
+}
+
+/// What became of an epoch.
+enum Tried {
+    /// All was taken but these.
+    Taken(Position, Vec<Refusal>),
+    /// Every single delta was refused.
+    Refused(Vec<Refusal>, DeliveryError),
+    /// It is not known.
+    Unknown(DeliveryError),
+}
+
+impl Delivery {
+    /// Delivers of these epochs what the destination takes, as far as it can be told apart from what it does not, and leaves
+    /// in `batches` those that are not settled, with the reason. `Err` if the sink is not to be used any more.
+    pub(super) async fn isolate(
+        &mut self,
+        batches: &mut Vec<Arc<DeltaBatch>>,
+        failing: &Failing,
+        mut error: DeliveryError,
+    ) -> Result<Option<DeliveryError>, ()> {
+        let (mut at, mut refused) = (0, Vec::new());
+        while at < batches.len() && refused.len() < PROBES {
+            let batch = Arc::clone(&batches[at]);
+            at += 1;
+            match self.try_apart(&batch, failing).await {
+                Tried::Taken(position, few) => {
+                    refused.extend(few);
+                    let settled: Vec<_> = batches.drain(..at).collect();
+                    if !self.settle(&settled, std::mem::take(&mut refused), position).await {
+                        return Err(());
+                    }
+                    at = 0;
+                }
+                Tried::Refused(all, last) => {
+                    refused.extend(all);
+                    error = last;
+                }
+                Tried::Unknown(last) => {
+                    error = last;
+                    break;
+                }
+            }
+        }
+        Ok((!batches.is_empty()).then_some(error))
+    }
+
+    /// Makes dead letters of what was refused, then acknowledges the epochs.
+    async fn settle(
+        &mut self,
+        batches: &[Arc<DeltaBatch>],
+        refused: Vec<Refusal>,
+        position: Position,
+    ) -> bool {
+        #[cfg(feature = "planted-bugs")]
+        {
+            use tidewater_operators::planted::{Bug, active};
+            if active(Bug::DeadLetterAcknowledgedFirst) {
+                return self.acknowledge(batches, refused.len(), position).await && self.bury(refused).await;
+            }
+        }
+        let buried = refused.len();
+        self.bury(refused).await && self.acknowledge(batches, buried, position).await
+    }
+
+    /// Delivers what can be delivered of an epoch.
+    async fn try_apart(&mut self, batch: &Arc<DeltaBatch>, failing: &Failing) -> Tried {
+        let all = 0..batch.len();
+        let mut error = match self.attempt(std::slice::from_ref(batch)).await {
+            Ok(position) => return Tried::Taken(position, Vec::new()),
+            Err(error) => error,
+        };
+        if !failing.suspects(&error) {
+            return Tried::Unknown(error);
+        }
+        if all.len() == 1 {
+            return Tried::Refused(vec![self.refusal(batch, 0, failing, &error)], error);
+        }
+        let (mut refused, mut settled, mut taken) = (Vec::new(), Vec::new(), None);
+        let probes = PROBES.min(all.len());
+        for place in (0..probes).map(|probe| probe * all.len() / probes) {
+            settled.push(place);
+            match self.try_part(batch, place..place + 1).await {
+                Ok(position) => {
+                    taken = Some(position);
+                    break;
+                }
+                Err(last) if failing.suspects(&last) => {
+                    refused.push(self.refusal(batch, place, failing, &last));
+                    error = last;
+                }
+                Err(last) => return Tried::Unknown(last),
+            }
+        }
+        let Some(position) = taken else {
+            return match refused.len() == all.len() {
+                true => Tried::Refused(refused, error),
+                false => Tried::Unknown(error),
+            };
+        };
+        self.try_rest(batch, &settled, (position, refused), failing).await
+    }
+
+    /// Delivers what can be delivered of the deltas between those that are settled: a destination that takes some of an
+    /// epoch is asked about ever smaller parts of what it refuses.
+    async fn try_rest(
+        &mut self,
+        batch: &DeltaBatch,
+        settled: &[usize],
+        (mut position, mut refused): (Position, Vec<Refusal>),
+        failing: &Failing,
+    ) -> Tried {
+        let mut parts: Vec<Range<usize>> = Vec::new();
+        let mut end = batch.len();
+        for place in settled.iter().rev() {
+            parts.push(place + 1..end);
+            end = *place;
+        }
+        parts.push(0..end);
+        while let Some(part) = parts.pop() {
+            if part.is_empty() {
+                continue;
+            }
+            match self.try_part(batch, part.clone()).await {
+                Ok(later) => position = later,
+                Err(error) if !failing.suspects(&error) => return Tried::Unknown(error),
+                Err(error) if part.len() == 1 => {
+                    refused.push(self.refusal(batch, part.start, failing, &error));
+                }
+                Err(_) => {
+                    let middle = part.start + part.len() / 2;
+                    parts.push(middle..part.end);
+                    parts.push(part.start..middle);
+                }
+            }
+        }
+        refused.sort_by_key(|refusal| refusal.delta.offset());
+        Tried::Taken(position, refused)
+    }
+
+    async fn try_part(&mut self, batch: &DeltaBatch, part: Range<usize>) -> Result<Position, DeliveryError> {
+        self.attempt(&[Arc::new(batch.part(part))]).await
+    }
+
+    fn refusal(&self, batch: &DeltaBatch, place: usize, failing: &Failing, error: &DeliveryError) -> Refusal {
+        let cause = match error {
+            DeliveryError::Refused { .. } => "refused",
+            _ => "given_up",
+        };
+        Refusal {
+            delta: batch.part(place..place + 1),
+            cause,
+            reason: error.to_string(),
+            attempts: failing.attempts + 1,
+            first_failed_at: failing.first_failed_at,
+            last_failed_at: self.clock.now(),
+        }
+    }
+}
