@@ -74,6 +74,12 @@ pub enum Bug {
     CheckpointAheadOfSink,
     /// Of two snapshots in which a node stands, the older one counts.
     OldestNodeCounts,
+    /// A sink's outbox says that it has an epoch which has yet to come.
+    OutboxAheadOfEpoch,
+    /// A sink's acknowledgement moves past a delta before that is a dead letter.
+    DeadLetterAcknowledgedFirst,
+    /// A sink's acknowledgement is recorded before the sink has answered.
+    AcknowledgedBeforeDelivery,
 }
 
 impl Bug {
@@ -90,7 +96,11 @@ impl Bug {
         Self::OldestNodeCounts,
     ];
 
-    /// Every bug but those of checkpoints, in the order of their declaration.
+    /// The bugs of deliveries, in the order of their declaration.
+    pub const OF_DELIVERIES: [Self; 3] =
+        [Self::OutboxAheadOfEpoch, Self::DeadLetterAcknowledgedFirst, Self::AcknowledgedBeforeDelivery];
+
+    /// Every bug but those of checkpoints and deliveries, in the order of their declaration.
     pub const ALL: [Self; 20] = [
         Self::DuplicateCounted,
         Self::LateEventIgnored,

@@ -1,9 +1,9 @@
 //! Webhook sink: at least once, in order, and a repeated request carries the same id as before.
 //!
 //! One request holds deltas of one epoch, at most `batch` of them. Its `webhook-id` names the deployment, the sink, the
-//! epoch and the range of deltas: a receiver that remembers the ids it has applied takes each delta exactly once.
-//! Within a process a request that was answered 2xx is never sent again, even if a later one of the same delivery
-//! fails.
+//! epoch and the range of deltas in it: a receiver that remembers the ids it has applied takes each delta exactly once.
+//! Within a process deltas whose request was answered 2xx are not sent again, even if a later one of the same epoch
+//! fails, or comes alone because of that.
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
@@ -30,8 +30,8 @@ pub struct WebhookSink {
     clock: Arc<dyn Clock>,
     /// Made by `open`.
     ready: Option<Ready>,
-    /// Requests of the current delivery that were answered 2xx: epoch and first delta.
-    delivered: BTreeSet<(u64, usize)>,
+    /// Requests of epochs not yet acknowledged that were answered 2xx: epoch, first delta, and the one behind the last.
+    delivered: BTreeSet<(u64, usize, usize)>,
 }
 
 /// What the settings come to.
@@ -41,7 +41,7 @@ struct Ready {
     headers: HeaderMap,
 }
 
-/// One request: deltas `first..end` of an epoch.
+/// One request: deltas `first..end` of an epoch, of which a batch may be a part.
 struct Part {
     first: usize,
     end: usize,
@@ -87,15 +87,22 @@ impl WebhookSink {
         })
     }
 
+    /// The end of the request that a delta of an epoch was delivered with.
+    fn delivered_up_to(&self, epoch: u64, delta: usize) -> Option<usize> {
+        let before = self.delivered.range((epoch, 0, 0)..=(epoch, delta, usize::MAX));
+        before.map(|(_, _, end)| *end).next_back().filter(|end| *end > delta)
+    }
+
     async fn send(&mut self, epoch: u64, part: Part) -> Result<(), DeliveryError> {
         let Some(ready) = &mut self.ready else {
             return Err(DeliveryError::refused("the webhook was never opened"));
         };
-        let id = format!("{}_{epoch}_{}-{}", self.origin, part.first, part.end);
+        let Part { first, end, body } = part;
+        let id = format!("{}_{epoch}_{first}-{end}", self.origin);
         let now = self.clock.now();
         let timestamp = now.0.div_euclid(1_000).to_string();
         let mut headers = ready.headers.clone();
-        let signature = ready.signer.sign(&id, &timestamp, &part.body);
+        let signature = ready.signer.sign(&id, &timestamp, &body);
         for (name, value) in
             [(WEBHOOK_ID, Some(id)), (WEBHOOK_TIMESTAMP, Some(timestamp)), (WEBHOOK_SIGNATURE, signature)]
         {
@@ -104,7 +111,7 @@ impl WebhookSink {
                 HeaderValue::try_from(value).map_err(|error| DeliveryError::refused(error.to_string()))?;
             headers.insert(name, value);
         }
-        match ready.client.post(headers, Bytes::from(part.body)).await {
+        match ready.client.post(headers, Bytes::from(body)).await {
             Ok(answer) => judge(&answer, now.0, ready.client.name()),
             Err(ClientError::NotSent(reason)) => Err(DeliveryError::not_applied(reason)),
             Err(ClientError::MaybeSent(reason)) => Err(DeliveryError::maybe_applied(reason)),
@@ -120,21 +127,24 @@ impl Sink for WebhookSink {
 
     async fn deliver(&mut self, batches: &[Arc<DeltaBatch>]) -> Result<Position, DeliveryError> {
         let mut position = Position::default();
+        // Earlier epochs are acknowledged, so they never come again.
+        let oldest = batches.first().map_or(0, |batch| batch.epoch());
+        self.delivered.retain(|(epoch, _, _)| *epoch >= oldest);
         for batch in batches {
-            let mut first = 0;
-            while first < batch.len() {
+            let (epoch, mut first) = (batch.epoch(), batch.offset());
+            while first < batch.offset() + batch.len() {
+                if let Some(end) = self.delivered_up_to(epoch, first) {
+                    first = end;
+                    continue;
+                }
                 let part = next_part(batch, first, &self.config);
                 let end = part.end;
-                if !self.delivered.contains(&(batch.epoch(), first)) {
-                    self.send(batch.epoch(), part).await?;
-                    self.delivered.insert((batch.epoch(), first));
-                }
+                self.send(epoch, part).await?;
+                self.delivered.insert((epoch, first, end));
                 first = end;
             }
-            position = Position(batch.epoch().to_le_bytes().to_vec());
+            position = Position(epoch.to_le_bytes().to_vec());
         }
-        // Acknowledged with this answer, so it never comes again.
-        self.delivered.clear();
         Ok(position)
     }
 }
@@ -145,7 +155,7 @@ impl fmt::Debug for WebhookSink {
     }
 }
 
-/// The request that starts with delta `first`: as many as fit. The same deltas always make the same requests.
+/// The request that starts with delta `first` of the epoch: as many as fit. The same deltas always make the same requests.
 fn next_part(batch: &DeltaBatch, first: usize, config: &WebhookConfig) -> Part {
     let mut body = Vec::with_capacity(4 << 10);
     body.extend_from_slice(b"{\"epoch\":");
@@ -154,7 +164,7 @@ fn next_part(batch: &DeltaBatch, first: usize, config: &WebhookConfig) -> Part {
     json::write_time(&mut body, batch.now());
     body.extend_from_slice(b"\",\"deltas\":[");
     let mut end = first;
-    for delta in batch.iter().skip(first).take(config.batch.max(1)) {
+    for delta in batch.iter().skip(first - batch.offset()).take(config.batch.max(1)) {
         let before = body.len();
         if end > first {
             body.push(b',');

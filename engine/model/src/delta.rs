@@ -38,6 +38,8 @@ pub struct DeltaBatch {
     epoch: u64,
     now: Timestamp,
     names: Arc<DeltaNames>,
+    /// How many deltas of the epoch stand before these.
+    offset: usize,
     rows: Vec<Row>,
     values: Vec<ValueRow>,
     text: String,
@@ -113,6 +115,26 @@ impl DeltaBatch {
     /// The names behind the indices.
     pub fn names(&self) -> &Arc<DeltaNames> {
         &self.names
+    }
+
+    /// How many deltas of the epoch stand before the first of these: 0, but for a [`part`](Self::part).
+    ///
+    /// A sink that names deltas by their place in the epoch adds this to it, so that a part has its own name.
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// Some of these deltas, as a batch of the same epoch. `range` must lie within [`len`](Self::len).
+    pub fn part(&self, range: std::ops::Range<usize>) -> Self {
+        let mut part =
+            DeltaBatchBuilder::part(self.epoch, self.now, Arc::clone(&self.names), self.offset + range.start);
+        for delta in self.iter().skip(range.start).take(range.len()) {
+            part.delta(delta.segment_index(), delta.profile(), delta.change());
+            part.reason(delta.reason());
+            delta.identifiers().for_each(|(identifier, value)| part.identifier(identifier, value));
+            delta.more().for_each(|(identifier, count)| part.more(identifier, count));
+        }
+        part.finish()
     }
 
     /// How many deltas there are.
@@ -206,8 +228,13 @@ pub struct DeltaBatchBuilder {
 impl DeltaBatchBuilder {
     /// Starts an empty batch.
     pub fn new(epoch: u64, now: Timestamp, names: Arc<DeltaNames>) -> Self {
+        Self::part(epoch, now, names, 0)
+    }
+
+    /// Starts a batch of deltas before which so many others of their epoch stand.
+    pub fn part(epoch: u64, now: Timestamp, names: Arc<DeltaNames>, offset: usize) -> Self {
         let (rows, values, text) = (Vec::new(), Vec::new(), String::new());
-        Self { batch: DeltaBatch { epoch, now, names, rows, values, text } }
+        Self { batch: DeltaBatch { epoch, now, names, offset, rows, values, text } }
     }
 
     /// Adds a delta whose reason and identifiers follow with [`reason`](Self::reason) and

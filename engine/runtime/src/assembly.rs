@@ -31,6 +31,7 @@ use crate::{
     clock::Random,
     delivery::{
         SinkHandle, acks,
+        letters::Letters,
         queue::SinkQueue,
         task::{self, Delivery},
     },
@@ -40,7 +41,7 @@ use crate::{
     logger::{Logger, Positions, ToLog},
     metrics::Metrics,
     monitor::{self, Rates},
-    opening::OpenState,
+    opening::{OpenSink, OpenState},
     progress::Progress,
     publisher::{Publisher, ToPublisher},
     quarantine::{Place, QuarantineView, Ring},
@@ -124,7 +125,7 @@ pub(crate) fn launch(components: Components, mut opened: Option<OpenState>) -> R
     let Components { name, plan, workers, sources, sinks, extensions, clock, random, settings } = components;
     let names = delta_names(&plan);
     let (common, inbox) = common(&name, &clock, settings);
-    let sinks = sink_parts(sinks, &names, opened.as_mut(), &common);
+    let sinks = sink_parts(sinks, opened.as_mut(), &common);
     let sink_handles: Vec<_> = sinks.iter().map(|sink| Arc::clone(&sink.handle)).collect();
     let source_handles: Vec<_> =
         sources.iter().map(|(name, source)| Arc::new(SourceHandle::new(name, source))).collect();
@@ -178,7 +179,7 @@ pub(crate) fn launch(components: Components, mut opened: Option<OpenState>) -> R
         (log.restore, log.replay),
         trigger,
         replay_progress,
-        clock,
+        Arc::clone(&clock),
         acceptance,
         &common,
     );
@@ -192,7 +193,8 @@ pub(crate) fn launch(components: Components, mut opened: Option<OpenState>) -> R
     };
     let threads = threads.start(&common)?;
     let sources = sources.into_iter().map(|(_, source)| source).collect();
-    Ok(Engine::new(Arc::clone(&shared), tasks(&shared, threads, sources, sinks, &random, &common)))
+    let tasks = tasks(&shared, threads, sources, sinks, (&clock, &random), &common);
+    Ok(Engine::new(shared, tasks))
 }
 
 /// What runs on threads of its own.
@@ -298,11 +300,12 @@ fn tasks(
     threads: Vec<JoinHandle<()>>,
     sources: Vec<BoxSource>,
     sinks: Vec<SinkParts>,
-    random: &Arc<dyn Random>,
+    (clock, random): (&Arc<dyn Clock>, &Arc<dyn Random>),
     common: &Common,
 ) -> Tasks {
     let deliver = |parts: SinkParts| {
-        let writer = parts.acks.map(|file| acks::spawn(parts.handle.name(), file));
+        let queue = || Arc::clone(parts.handle.queue());
+        let writer = parts.acks.map(|file| acks::spawn(parts.handle.name(), file, queue()));
         let (sender, acks) = writer.unzip();
         if let Some(sender) = &sender {
             parts.handle.watch_acks(sender.watch());
@@ -313,7 +316,10 @@ fn tasks(
             acknowledged: parts.acknowledged,
             acks: sender,
             retry: shared.settings.retry.clone(),
+            give_up_after: Duration::from_millis(shared.settings.sink_give_up_after_ms),
+            clock: Arc::clone(clock),
             random: Arc::clone(random),
+            partial: None,
         }));
         SinkTask { delivery, acks }
     };
@@ -356,7 +362,6 @@ fn common(name: &str, clock: &Arc<dyn Clock>, settings: Settings) -> (Common, Re
 
 fn sink_parts(
     sinks: Vec<(String, BoxSink)>,
-    names: &Arc<DeltaNames>,
     mut opened: Option<&mut OpenState>,
     common: &Common,
 ) -> Vec<SinkParts> {
@@ -364,15 +369,17 @@ fn sink_parts(
     for (name, sink) in sinks {
         let state = opened.as_mut().and_then(|opened| opened.sinks.remove(&name));
         let correction = opened.as_mut().and_then(|opened| opened.corrections.remove(&name));
-        let (acks, outbox) = state.map_or((None, None), |(acks, outbox)| (Some(acks), Some(outbox)));
+        let (acks, outbox, letters, has) = match state {
+            Some(OpenSink { acks, outbox, letters, has }) => (Some(acks), Some(outbox), letters, has),
+            None => (None, None, Letters::in_memory(common.settings.dead_letter_memory_bytes), 0),
+        };
         let acknowledged = acks
             .as_ref()
             .and_then(|acks| acks.last())
             .map(|ack| Acknowledged { epoch: ack.epoch, position: Position(ack.position.clone()) });
         let epoch = acknowledged.as_ref().map_or(0, |acknowledged| acknowledged.epoch);
-        let queue =
-            SinkQueue::new(epoch, Arc::clone(names), common.settings.sink_memory_bytes, outbox, correction);
-        let handle = SinkHandle::new(&name, epoch, Arc::new(queue), common.metrics.sink(&name));
+        let queue = SinkQueue::new((epoch, has), common.settings.sink_memory_bytes, outbox, correction);
+        let handle = SinkHandle::new(&name, epoch, Arc::new(queue), letters, common.metrics.sink(&name));
         parts.push(SinkParts { sink, handle: Arc::new(handle), acknowledged, acks });
     }
     parts

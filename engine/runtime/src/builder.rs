@@ -184,6 +184,7 @@ impl Builder {
             spill_bytes: self.settings.sink_spill_bytes,
             log_store: self.log_store.clone(),
             log: LogOptions { file_bytes: self.settings.log_file_bytes },
+            letter_bytes: self.settings.dead_letter_bytes,
         };
         let opening = tokio::task::spawn_blocking(move || opening.open());
         opening.await.map_err(|_| Error::failed("opening the state directory panicked"))?.map(Some)

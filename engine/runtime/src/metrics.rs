@@ -59,6 +59,12 @@ pub const SINK_EPOCH: &str = "tidewater_sink_acknowledged_epoch";
 pub const SINK_QUEUE_BYTES: &str = "tidewater_sink_queue_bytes";
 /// Bytes of deltas that wait for a sink on disk, by `sink`.
 pub const SINK_SPILLED_BYTES: &str = "tidewater_sink_spilled_bytes";
+/// Deltas that a sink's destination would not take and that became dead letters, by `sink`.
+pub const SINK_LETTERS: &str = "tidewater_sink_dead_letters_total";
+/// Dead letters that are kept for a sink, by `sink`.
+pub const SINK_DEAD_LETTERS: &str = "tidewater_sink_dead_letters";
+/// Dead letters that were to be delivered again and were dropped, since something newer had taken their place, by `sink`.
+pub const SINK_SUPERSEDED: &str = "tidewater_sink_dead_letters_superseded_total";
 /// 1 while a sink is parked or failed, by `sink`: someone has to act.
 pub const SINK_DOWN: &str = "tidewater_sink_down";
 /// Bytes of state files written for checkpoints.
@@ -97,6 +103,9 @@ pub fn describe() {
     describe_gauge!(SINK_EPOCH, Unit::Count, "last epoch acknowledged, by sink");
     describe_gauge!(SINK_QUEUE_BYTES, Unit::Bytes, "deltas that wait in memory, by sink");
     describe_gauge!(SINK_SPILLED_BYTES, Unit::Bytes, "deltas that wait on disk, by sink");
+    describe_counter!(SINK_LETTERS, Unit::Count, "deltas that became dead letters, by sink");
+    describe_gauge!(SINK_DEAD_LETTERS, Unit::Count, "dead letters that are kept, by sink");
+    describe_counter!(SINK_SUPERSEDED, Unit::Count, "dead letters that something newer replaced, by sink");
     describe_gauge!(SINK_DOWN, Unit::Count, "1 while a sink is parked or failed, by sink");
     describe_counter!(CHECKPOINT_BYTES, Unit::Bytes, "bytes of state files written for checkpoints");
     describe_histogram!(CHECKPOINT_SECONDS, Unit::Seconds, "from a checkpoint's epoch until it counts");
@@ -229,6 +238,9 @@ impl Metrics {
             epoch: metrics::gauge!(SINK_EPOCH, &labels),
             queue_bytes: metrics::gauge!(SINK_QUEUE_BYTES, &labels),
             spilled_bytes: metrics::gauge!(SINK_SPILLED_BYTES, &labels),
+            letters: Tally::new(metrics::counter!(SINK_LETTERS, &labels)),
+            dead_letters: metrics::gauge!(SINK_DEAD_LETTERS, &labels),
+            superseded: Tally::new(metrics::counter!(SINK_SUPERSEDED, &labels)),
             down: metrics::gauge!(SINK_DOWN, &labels),
         }
     }
@@ -242,5 +254,8 @@ pub(crate) struct SinkMetrics {
     pub(crate) epoch: Gauge,
     pub(crate) queue_bytes: Gauge,
     pub(crate) spilled_bytes: Gauge,
+    pub(crate) letters: Tally,
+    pub(crate) dead_letters: Gauge,
+    pub(crate) superseded: Tally,
     pub(crate) down: Gauge,
 }

@@ -25,7 +25,10 @@ use crate::{
 mod facts;
 
 pub use crate::change_plan::{ChangePlan, plan_change};
-pub use crate::lockstep::{Identity, Membership};
+pub use crate::{
+    dead_letters::{drop_for_good as drop_dead_letters, read as dead_letters, retry as retry_dead_letters},
+    lockstep::{Identity, Membership},
+};
 
 /// A state directory as of its last epoch.
 pub struct OfflineState {

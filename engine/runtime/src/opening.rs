@@ -9,9 +9,9 @@ use std::{
 use tidewater_model::HashKey;
 use tidewater_operators::Plan;
 use tidewater_storage::{
-    AckFile, Checkpoints, EpochEntry, EpochHeader, Files, LogArchive, LogOptions, LogReader, LogWriter,
-    NewState, Outbox, OutboxOptions, Quarantine, QuarantineOptions, Recovered, StateDir, StateReader,
-    StorageError, Store,
+    AckFile, Checkpoints, DeadLetterOptions, EpochEntry, EpochHeader, Files, LogArchive, LogOptions,
+    LogReader, LogWriter, NewState, Outbox, OutboxOptions, Quarantine, QuarantineOptions, Recovered,
+    StateDir, StateReader, StorageError, Store,
 };
 
 use crate::{
@@ -20,9 +20,10 @@ use crate::{
         restore::{self, Found},
     },
     clock::Random,
-    delivery::correction::Correction,
+    delivery::{correction::Correction, letters::Letters},
     error::Error,
     history::History,
+    newcomers,
     pipeline::{DefinitionChange, Definitions, Pipeline, diff},
     rebuild::{Rebuild, Stored, corrections},
     retention::RetiredLog,
@@ -50,7 +51,23 @@ pub(crate) struct OpenState {
     pub(crate) log_bytes: u64,
     pub(crate) quarantine: Quarantine,
     /// By the sink's name.
-    pub(crate) sinks: HashMap<String, (AckFile, Outbox)>,
+    pub(crate) sinks: HashMap<String, OpenSink>,
+}
+
+/// What there is of a sink.
+pub(crate) struct OpenSink {
+    pub(crate) acks: AckFile,
+    pub(crate) outbox: Outbox,
+    pub(crate) letters: Letters,
+    /// It has acknowledged everything up to this epoch, or finds it in the outbox.
+    pub(crate) has: u64,
+}
+
+impl OpenSink {
+    /// Nothing was ever given to it.
+    pub(crate) fn is_new(&self) -> bool {
+        self.acks.last().is_none() && self.has == 0
+    }
 }
 
 /// What is to be opened.
@@ -67,6 +84,8 @@ pub(crate) struct Opening {
     /// Where sealed files of the log go, with its address.
     pub(crate) log_store: Option<(String, Arc<dyn Store>)>,
     pub(crate) log: LogOptions,
+    /// How much the dead letters of each may be.
+    pub(crate) letter_bytes: u64,
 }
 
 impl Opening {
@@ -79,7 +98,7 @@ impl Opening {
             definitions: stored.encode()?,
         };
         let mut state = StateDir::open_with(Arc::clone(&self.files), &self.path, &new)?;
-        set_log_store(&mut state, self.log_store)?;
+        set_log_store(&mut state, self.log_store.clone())?;
         check_key(&state, &self.pipeline)?;
         let (mut log, cut) = state.open_log(self.log)?;
         report("log", cut);
@@ -90,29 +109,36 @@ impl Opening {
         report("quarantine", cut);
         let plan = Plan::compile(self.pipeline.spec().clone(), state.meta().key)?;
         let mut sinks = HashMap::new();
-        for sink in self.sinks {
-            let (acks, cut) = state.open_acks(&sink)?;
-            report("acknowledgements", cut);
-            let options = OutboxOptions { max_bytes: self.spill_bytes, ..OutboxOptions::default() };
-            let outbox = state.open_outbox(&sink, options)?;
-            sinks.insert(sink, (acks, outbox));
+        for name in &self.sinks {
+            sinks.insert(name.clone(), self.open_sink(&state, name)?);
         }
         let checkpoints = state.open_checkpoints()?;
         let changeover = stored.changeover();
-        // One that is to be corrected gets, at the changeover, all that it lacks by then.
-        let epoch = |acks: &AckFile| {
-            let epoch = acks.last().map(|ack| ack.epoch);
-            epoch.map(|epoch| if stored.is_behind(epoch) { changeover } else { epoch })
-        };
-        let acknowledged = sinks.iter().map(|(sink, (acks, _))| (sink.clone(), epoch(acks)));
-        let acknowledged: HashMap<String, Option<u64>> = acknowledged.collect();
+        // One that is to be corrected gets, at the changeover, all that it lacks by then. One that is new needs nothing of what
+        // came before.
+        let epoch = |has| if stored.is_behind(has) { changeover } else { has };
+        let known = sinks.iter().filter(|(_, sink)| !sink.is_new());
+        let known: HashMap<String, Option<u64>> =
+            known.map(|(name, sink)| (name.clone(), Some(epoch(sink.has)))).collect();
         let history = History { state: state.reader(), stored: &stored, key: state.meta().key, workers: 1 };
-        let found = find(&history, &checkpoints, &acknowledged, log.durable_epoch())?;
-        if let (None, Some(retired)) = (&found.usable, retired) {
-            return Err(no_checkpoint(retired, &self.path, &acknowledged));
-        }
-        let behind = sinks.iter().filter_map(|(sink, (acks, _))| Some((sink.clone(), acks.last()?.epoch)));
+        let mut found = find(&history, &checkpoints, &known, log.durable_epoch())?;
+        let behind = sinks.iter().map(|(name, sink)| (name.clone(), sink.has));
         let corrections = corrections(&history, behind)?;
+        if let Some(usable) = &found.usable {
+            let is_there = |name: &String| usable.delivered.contains(name) && !corrections.contains_key(name);
+            for (_, sink) in sinks.iter_mut().filter(|(name, _)| is_there(name)) {
+                sink.has = sink.has.max(usable.epoch);
+            }
+            if !newcomers::give_members(state.reader(), &plan, usable, &mut sinks)? {
+                tracing::warn!(
+                    "too many members for a new sink to begin with: it gets everything from the log"
+                );
+                found.usable = None;
+            }
+        }
+        if let (None, Some(retired)) = (&found.usable, retired) {
+            return Err(no_checkpoint(retired, &self.path, &sinks));
+        }
         let from = found.usable.as_ref().map_or(state.meta().log_starts, |usable| usable.epoch + 1);
         #[cfg(feature = "planted-bugs")]
         let from = {
@@ -150,6 +176,22 @@ fn set_log_store(state: &mut StateDir, store: Option<(String, Arc<dyn Store>)>) 
         StorageError::Refused { detail } => Error::config(detail),
         error => error.into(),
     })
+}
+
+impl Opening {
+    fn open_sink(&self, state: &StateDir, name: &str) -> Result<OpenSink, Error> {
+        let (acks, cut) = state.open_acks(name)?;
+        report("acknowledgements", cut);
+        let options = OutboxOptions { max_bytes: self.spill_bytes, ..OutboxOptions::default() };
+        let acknowledged = acks.last().map_or(0, |ack| ack.epoch);
+        let (outbox, cut) = state.open_outbox(name, options, acknowledged)?;
+        report("outbox", cut);
+        let options = DeadLetterOptions { max_bytes: self.letter_bytes };
+        let (letters, cut) = state.open_dead_letters(name, options)?;
+        report("dead letters", cut);
+        let has = outbox.span().through;
+        Ok(OpenSink { acks, outbox, letters: Letters::on_disk(letters)?, has })
+    }
 }
 
 fn check_key(state: &StateDir, pipeline: &Pipeline) -> Result<(), Error> {
@@ -281,9 +323,9 @@ pub(crate) fn report(part: &str, cut: Option<Recovered>) {
 }
 
 /// The error when no checkpoint is of use and the log does not begin with the first event.
-fn no_checkpoint(retired: RetiredLog, path: &Path, acknowledged: &HashMap<String, Option<u64>>) -> Error {
-    let new = acknowledged.iter().filter(|(_, epoch)| epoch.is_none()).map(|(sink, _)| sink.clone());
+fn no_checkpoint(retired: RetiredLog, path: &Path, sinks: &HashMap<String, OpenSink>) -> Error {
+    let new = sinks.iter().filter(|(_, sink)| sink.is_new()).map(|(name, _)| name.clone());
     let mut new: Vec<String> = new.collect();
     new.sort_unstable();
-    retired.no_checkpoint(path, new, !acknowledged.is_empty())
+    retired.no_checkpoint(path, new, !sinks.is_empty())
 }

@@ -44,8 +44,15 @@ pub struct Settings {
     /// Bytes of deltas kept in memory for each sink that lags; what goes beyond is spilled to the state directory.
     pub sink_memory_bytes: usize,
     /// Bytes of deltas spilled for each sink. A sink that lags further has failed until the engine is restarted,
-    /// when everything it missed is made again from the log.
+    /// when what is not on disk is made again from the log, whose checkpoints wait for it.
     pub sink_spill_bytes: u64,
+    /// A delivery that went on failing this long, while its destination takes others, becomes dead letters. Three days, as
+    /// webhook services usually try: long enough for a weekend's outage. One that is *refused* is not tried for long.
+    pub sink_give_up_after_ms: u64,
+    /// Bytes of dead letters on disk for each sink: about a million. When they are full the sink waits; nothing is dropped.
+    pub dead_letter_bytes: u64,
+    /// Bytes of dead letters for each sink without a state directory; the oldest make room.
+    pub dead_letter_memory_bytes: usize,
     /// How long `flush` waits for sinks that neither take what they are given nor fail.
     pub flush_deadline_ms: u64,
     /// Deltas that wait for a subscriber. One that falls further behind is told so and gets a new snapshot.
@@ -91,6 +98,9 @@ impl Default for Settings {
             retry: RetrySettings::default(),
             sink_memory_bytes: 16 << 20,
             sink_spill_bytes: 8 << 30,
+            sink_give_up_after_ms: 3 * 24 * 3_600 * 1_000,
+            dead_letter_bytes: 256 << 20,
+            dead_letter_memory_bytes: 4 << 20,
             flush_deadline_ms: 30_000,
             subscriber_deltas: 65_536,
             quarantine_ring: 10_000,

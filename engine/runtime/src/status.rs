@@ -131,6 +131,12 @@ pub struct SinkStatus {
     pub deltas: u64,
     /// Attempts that failed since the start.
     pub failures: u64,
+    /// Deltas that its destination would not take and that are kept until someone has them tried again or drops them.
+    pub dead_letters: u64,
+    /// Bytes of them.
+    pub dead_letter_bytes: u64,
+    /// Without a state directory: dead letters that had to make room for later ones since the start.
+    pub dropped_letters: u64,
 }
 
 /// What a sink is doing.
@@ -150,8 +156,8 @@ pub enum SinkState {
         /// How long the engine waits before the next.
         wait: Duration,
     },
-    /// It refused deltas. They and all that follow are kept for it as long as there is room; it is asked again when
-    /// the engine is restarted.
+    /// It refuses everything, or its dead letters have no more room. Deltas are kept for it as long as there is room; it is
+    /// asked again from time to time.
     Parked(String),
     /// It is given nothing any more; what it missed is made again from the log when the engine is restarted.
     Failed(String),

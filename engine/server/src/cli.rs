@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        checkpoint::CheckpointArgs, demo::DemoArgs, export::ExportArgs, generate::GenerateArgs,
+        checkpoint::CheckpointArgs, demo::DemoArgs, dlq::DlqArgs, export::ExportArgs, generate::GenerateArgs,
         plan::PlanArgs, redrive::RedriveArgs, run::RunArgs, validate::ValidateArgs, verify::VerifyArgs,
     },
     logging::{LogFormat, LogLevel},
@@ -56,6 +56,8 @@ pub enum Command {
     Redrive(RedriveArgs),
     /// Have a running engine make a checkpoint now, or copy a state directory, also while an engine runs on it.
     Checkpoint(CheckpointArgs),
+    /// Look at the deltas that a sink's destination would not take, have them tried again, or drop them.
+    Dlq(DlqArgs),
     /// Print the JSON Schema of the pipeline file.
     Schema,
     /// Say why a profile is in a segment or not (not built yet).

@@ -51,6 +51,7 @@ fn execute(cli: Cli) -> Result<Exit, Failure> {
         Command::Verify(args) => commands::verify::verify(args, &bars),
         Command::Redrive(args) => commands::redrive::redrive(args, &bars),
         Command::Checkpoint(args) => commands::checkpoint::checkpoint(&args),
+        Command::Dlq(args) => commands::dlq::dlq(args),
         Command::Schema => commands::schema::schema(),
         Command::Explain(_) => Err(Failure::not_built("`tidewater explain`")),
     }

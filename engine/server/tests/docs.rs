@@ -112,9 +112,12 @@ fn every_option_that_is_named_exists_and_every_command_is_named() {
     let place = Place::new();
     let commands =
         ["run", "demo", "validate", "generate", "export", "verify", "redrive", "checkpoint", "schema"];
-    let help: String = commands.iter().map(|command| stdout(&place.run(&[command, "--help"]))).collect();
+    let mut help: String = commands.iter().map(|command| stdout(&place.run(&[command, "--help"]))).collect();
+    for action in ["list", "show", "retry", "drop"] {
+        help.push_str(&stdout(&place.run(&["dlq", action, "--help"])));
+    }
     let page = std::fs::read_to_string(root().join("docs/guide/commands.md")).unwrap();
-    for command in commands.into_iter().chain(["explain"]) {
+    for command in commands.into_iter().chain(["explain", "dlq"]) {
         assert!(page.contains(&format!("### {command}\n")), "{command}");
     }
     let option =

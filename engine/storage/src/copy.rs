@@ -1,8 +1,9 @@
 //! Copies of a state directory: complete as of one epoch, or refused by whoever opens them.
 //!
 //! While an engine runs nothing stands still, so parts are copied in an order in which what is copied later covers what
-//! was copied before: checkpoints, acknowledgements, then log and quarantine as of one moment ([`Extent`]): the log holds
-//! every epoch that a checkpoint or an acknowledgement is of, the quarantine every refused event that a source's position
+//! was copied before: checkpoints, acknowledgements, outboxes and dead letters, then log and quarantine as of one moment
+//! ([`Extent`]): dead letters hold all that an acknowledgement has moved past, the log every epoch that a checkpoint, an
+//! acknowledgement or an outbox is of, the quarantine every refused event that a source's position
 //! in the log lies behind, and of those that were redriven only what the log has. `meta` comes last.
 //!
 //! Until then a file says that the copy is unfinished. What never changes is linked where the file system can.
@@ -18,7 +19,9 @@ use crate::files::{Blob, Files, Locking, Mode, read_full, write_full};
 use crate::log::LogWriter;
 use crate::log::place::LogPlace;
 use crate::quarantine::Quarantine;
-use crate::state::{ACKS, CHECKPOINTS, LOCK, LOG, META, OUTBOX, QUARANTINE, QUARANTINE_RECORDS, StateReader};
+use crate::state::{
+    ACKS, CHECKPOINTS, DEAD_LETTERS, LOCK, LOG, META, OUTBOX, QUARANTINE, QUARANTINE_RECORDS, StateReader,
+};
 
 /// Stands in a directory until the copy in it is complete.
 const UNFINISHED: &str = "unfinished-copy";
@@ -119,7 +122,7 @@ impl StateReader {
             return Err(StorageError::Refused { detail }.into());
         }
         copy.checkpoints()?;
-        copy.acks()?;
+        copy.sinks()?;
         let extent = extent()?;
         copy.log(&self.log_place()?, &extent)?;
         copy.done.epoch = extent.epoch;
@@ -199,18 +202,37 @@ impl<'a> Copying<'a> {
         self.sync(&self.to.join(CHECKPOINTS))
     }
 
-    /// What sinks have acknowledged. A file that is being written to ends with its last whole record.
-    fn acks(&mut self) -> Result<(), StorageError> {
-        let directory = self.from.join(ACKS);
-        let names =
-            self.files.list(&directory).map_err(|error| StorageError::io("list", &directory, error))?;
-        for name in names.iter().filter(|name| !name.ends_with(crate::files::TEMPORARY_SUFFIX)) {
-            let path = directory.join(name);
-            let mut blob = self.open(&path)?;
-            let bytes = blob.len().map_err(|error| StorageError::io("read", &path, error))?;
-            self.add(&mut *blob, bytes, &self.to.join(ACKS).join(name))?;
+    /// What sinks have acknowledged, and then what waits for them: of an outbox that has moved on meanwhile what does not
+    /// follow on the acknowledgement is passed over.
+    fn sinks(&mut self) -> Result<(), StorageError> {
+        let sinks = self.growing(Path::new(ACKS))?;
+        self.growing(Path::new(DEAD_LETTERS))?;
+        for sink in sinks {
+            self.growing(&Path::new(OUTBOX).join(sink))?;
         }
-        self.sync(&self.to.join(ACKS))
+        Ok(())
+    }
+
+    /// The files of a directory, of which some may be being written to: they end with their last whole record. Their names.
+    fn growing(&mut self, name: &Path) -> Result<Vec<String>, StorageError> {
+        let (from, to) = (self.from.join(name), self.to.join(name));
+        let mut names = match self.files.list(&from) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            names => names.map_err(|error| StorageError::io("list", &from, error))?,
+        };
+        names.retain(|name| !name.ends_with(crate::files::TEMPORARY_SUFFIX));
+        self.files.create_dir(&to).map_err(|error| StorageError::io("create", &to, error))?;
+        for name in &names {
+            let path = from.join(name);
+            let mut blob = match self.open(&path) {
+                Err(StorageError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => continue,
+                blob => blob?,
+            };
+            let bytes = blob.len().map_err(|error| StorageError::io("read", &path, error))?;
+            self.add(&mut *blob, bytes, &to.join(name))?;
+        }
+        self.sync(&to)?;
+        Ok(names)
     }
 
     /// The log up to the extent: files that are written to no more, and of the last one what is durable.

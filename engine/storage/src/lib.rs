@@ -10,16 +10,19 @@
 //! | `quarantine/records` | refused events ([`Quarantine`]) | [`Quarantine::sync`] |
 //! | `acks/SINK` | how far each sink has come ([`AckFile`]) | [`AckFile::record`] returns |
 //! | `checkpoints/` | state as of an epoch ([`Checkpoints`], [`Manifest`]) | [`Checkpoints::commit`] returns |
-//! | `outbox/SINK/` | deltas a slow sink has not taken yet ([`Outbox`]) | never: made again from the log |
+//! | `outbox/SINK/` | deltas a slow sink has not taken yet ([`Outbox`]) | [`Unsynced::sync`]; else made again from the log |
+//! | `dead_letters/SINK` | deltas a destination would not take ([`DeadLetters`]) | [`DeadLetters::sync`] |
 //!
 //! Modules in reading order: [`files`] (the file system behind an interface, so that tests can make it fail),
-//! `frame` (the checksummed unit of every file), `state`, `log`, `checkpoint`, `quarantine`, `acks`, `outbox`, `copy`.
+//! `frame` (the checksummed unit of every file), `state`, `log`, `checkpoint`, `quarantine`, `acks`, `outbox`,
+//! `dead_letters`, `copy`.
 //! Everything is synchronous; the caller owns threads, clocks and randomness.
 
 mod acks;
 mod checkpoint;
 mod codec;
 mod copy;
+mod dead_letters;
 mod error;
 pub mod files;
 mod frame;
@@ -35,6 +38,7 @@ mod store;
 pub use acks::{Ack, AckFile};
 pub use checkpoint::{Checkpoints, Manifest, StateFile, StateFileReader, StateFileWriter};
 pub use copy::{Copied, Extent};
+pub use dead_letters::{DeadLetterOptions, DeadLetterReader, DeadLetters, NewDeadLetter, StoredDeadLetter};
 pub use error::StorageError;
 pub use files::{Blob, DiskFiles, Files};
 pub use frame::MAX_PAYLOAD;
@@ -43,7 +47,7 @@ pub use log::{
     Recovered, SealedFile,
 };
 pub use meta::Meta;
-pub use outbox::{Outbox, OutboxOptions, Pushed};
+pub use outbox::{NewBatch, Outbox, OutboxOptions, Pushed, Span, StoredBatch, Synced, Unsynced};
 pub use quarantine::{Appended, Filter, NewRecord, Quarantine, QuarantineOptions, QuarantineReader, Record};
 pub use state::{NewState, StateDir, StateReader};
 #[cfg(feature = "object-store")]

@@ -1,22 +1,31 @@
-//! A queue on disk for what a slow sink has not taken yet: bounded, in order, and gone at the next start.
+//! What a sink has not acknowledged, on disk: bounded, in order, and after a crash as much of it as was synced or more.
+//!
+//! Every entry says which epoch it follows. So whatever a crash has taken, and whatever was delivered without ever having
+//! stood here, shows as a gap: what stands behind one counts only if the sink has acknowledged everything before it.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tidewater_model::HashKey;
 
+use crate::codec;
 use crate::error::StorageError;
 use crate::files::{Files, Mode, write_full};
 use crate::frame::{FILE_HEADER_LEN, FRAME_HEADER_LEN, FileHeader, FrameReader, FrameWriter, Kind, Step};
+use crate::log::Recovered;
 use crate::state::Claim;
+
+mod recovery;
 
 /// How much an outbox holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutboxOptions {
-    /// At most this many bytes wait in it. One batch always fits. The files may hold `file_bytes` more.
+    /// At most this many bytes wait in it to be read. One batch always fits. The files may hold more: what was read and is
+    /// not acknowledged, and `file_bytes`.
     pub max_bytes: u64,
-    /// A file of at least this many bytes is ended and a new one begun; a file is removed once all of it is read.
+    /// A file of at least this many bytes is ended and a new one begun; a file is removed once all of it is acknowledged.
     pub file_bytes: u64,
 }
 
@@ -36,139 +45,318 @@ pub enum Pushed {
     Full,
 }
 
-/// Batches of bytes, first in, first out. Nothing is synced: deltas are made again from the log.
+/// A batch to be put in.
+#[derive(Clone, Copy, Debug)]
+pub struct NewBatch<'a> {
+    /// The sink has been given, or finds here, everything up to this epoch; between it and `epoch` there is nothing.
+    pub after: u64,
+    /// Its epoch.
+    pub epoch: u64,
+    /// What it takes to read it, in the caller's own encoding; the same for many batches.
+    pub context: &'a [u8],
+    /// The batch.
+    pub bytes: &'a [u8],
+}
+
+/// A batch as it is read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredBatch {
+    /// Its epoch.
+    pub epoch: u64,
+    /// What it was written with.
+    pub context: Arc<[u8]>,
+    /// The batch.
+    pub bytes: Vec<u8>,
+}
+
+/// What an entry says; of a context and of a batch the bytes follow.
+#[derive(Serialize, Deserialize)]
+enum Entry {
+    /// What the batches behind it in this file were written with. Files of lower numbers than this are durable.
+    Context {
+        durable_before: u64,
+    },
+    Batch {
+        after: u64,
+        epoch: u64,
+    },
+    /// There is nothing behind `after` up to `through`.
+    Quiet {
+        after: u64,
+        through: u64,
+    },
+}
+
+/// From which epoch on an outbox has everything, and how far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// It counts once the sink has acknowledged this epoch.
+    pub after: u64,
+    /// It has everything behind `after` up to this epoch.
+    pub through: u64,
+}
+
+/// Batches of bytes, first in, first out; they stay on disk until they are acknowledged.
 ///
-/// After any error the outbox is of no more use: open it again, empty, and make its contents anew.
+/// After any error but [`StorageError::NoSpace`] and [`StorageError::Refused`] it is of no more use in this process; what is
+/// on disk stays.
 pub struct Outbox {
     files: Arc<dyn Files>,
     directory: PathBuf,
     key: HashKey,
     options: OutboxOptions,
-    /// The files that hold unread batches, oldest first; the last is the one written to.
-    numbers: VecDeque<u64>,
+    /// Oldest first; the last may be the one that is written to.
+    kept: VecDeque<Kept>,
     next_number: u64,
     writer: Option<FrameWriter>,
-    reader: Option<FrameReader>,
+    context: Vec<u8>,
+    /// Ended and not synced yet.
+    ended: Vec<FrameWriter>,
+    durable_before: u64,
+    reader: Option<Reader>,
+    span: Span,
+    /// Of what waits to be read.
     batches: u64,
     bytes: u64,
     _claim: Option<Claim>,
 }
 
+/// A file.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    number: u64,
+    /// The last epoch it says anything about.
+    last: u64,
+}
+
+/// Where reading has come to.
+struct Reader {
+    number: u64,
+    frames: FrameReader,
+    context: Arc<[u8]>,
+}
+
+/// What is to be synced, away from the outbox, so that nobody has to wait for the disk to push.
+pub struct Unsynced {
+    files: Arc<dyn Files>,
+    directory: PathBuf,
+    writers: Vec<FrameWriter>,
+    span: Span,
+    before: u64,
+}
+
+/// What has been synced.
+pub struct Synced {
+    span: Span,
+    before: u64,
+}
+
+impl Unsynced {
+    /// Waits for the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Poisoned`], [`StorageError::Io`]: the outbox must not be written to any more.
+    pub fn sync(mut self) -> Result<Synced, StorageError> {
+        self.writers.iter_mut().try_for_each(FrameWriter::sync)?;
+        let io = |error| StorageError::io("sync", &self.directory, error);
+        self.files.sync_dir(&self.directory).map_err(io)?;
+        Ok(Synced { span: self.span, before: self.before })
+    }
+}
+
 impl Outbox {
+    /// Opens what is there for a sink that has acknowledged this epoch; says what it cut off.
     pub(crate) fn open(
         files: Arc<dyn Files>,
         directory: PathBuf,
         key: HashKey,
         options: OutboxOptions,
+        acknowledged: u64,
         claim: Option<Claim>,
-    ) -> Result<Self, StorageError> {
+    ) -> Result<(Self, Option<Recovered>), StorageError> {
         files.create_dir(&directory).map_err(|error| StorageError::io("create", &directory, error))?;
-        let names = files.list(&directory).map_err(|error| StorageError::io("list", &directory, error))?;
-        for name in names {
-            let path = directory.join(name);
-            files.remove(&path).map_err(|error| StorageError::io("remove", &path, error))?;
-        }
-        Ok(Self {
+        let found = recovery::recover(&*files, &directory, acknowledged)?;
+        let outbox = Self {
             files,
             directory,
             key,
             options,
-            numbers: VecDeque::new(),
-            next_number: 0,
+            next_number: found.next_number,
+            durable_before: found.next_number,
+            kept: found.kept,
             writer: None,
+            context: Vec::new(),
+            ended: Vec::new(),
             reader: None,
-            batches: 0,
-            bytes: 0,
+            span: Span { after: acknowledged, through: found.through },
+            batches: found.batches,
+            bytes: found.bytes,
             _claim: claim,
-        })
+        };
+        Ok((outbox, found.recovered))
     }
 
-    /// How many batches wait.
+    /// How many batches wait to be read.
     pub fn len(&self) -> u64 {
         self.batches
     }
 
-    /// Whether none waits.
+    /// Whether none waits to be read.
     pub fn is_empty(&self) -> bool {
         self.batches == 0
     }
 
-    /// How many bytes wait, with what is stored around them.
+    /// How many bytes wait to be read, with what is stored around them.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Puts a batch behind the others.
+    /// What it has, synced or not.
+    pub fn span(&self) -> Span {
+        self.span
+    }
+
+    /// Puts a batch behind the others. One that is held in memory meanwhile need not be read back.
     ///
     /// # Errors
     ///
     /// [`StorageError::NoSpace`], [`StorageError::Refused`] above [`MAX_PAYLOAD`](crate::MAX_PAYLOAD): it was not
     /// taken. Others: see [`Outbox`].
-    pub fn push(&mut self, batch: &[u8]) -> Result<Pushed, StorageError> {
-        let size = (FRAME_HEADER_LEN + batch.len()) as u64;
-        if self.batches > 0 && self.bytes + size > self.options.max_bytes {
+    pub fn push(&mut self, batch: NewBatch<'_>, is_held: bool) -> Result<Pushed, StorageError> {
+        let NewBatch { after, epoch, context, bytes } = batch;
+        let entry = encode(&Entry::Batch { after, epoch })?;
+        let size = (FRAME_HEADER_LEN + entry.len() + bytes.len()) as u64;
+        if !is_held && self.batches > 0 && self.bytes + size > self.options.max_bytes {
             return Ok(Pushed::Full);
         }
-        let current = self.writer.take().filter(|writer| writer.len() < self.options.file_bytes);
-        let writer = match current {
+        if context != self.context {
+            self.end_file();
+            self.context = context.to_vec();
+        }
+        self.append(epoch, &entry, bytes)?;
+        self.extend(after, epoch);
+        if !is_held {
+            self.batches += 1;
+            self.bytes += size;
+        }
+        Ok(Pushed::Queued)
+    }
+
+    /// Says that there is nothing for the sink behind `after` up to `through`.
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push).
+    pub fn quiet(&mut self, after: u64, through: u64) -> Result<(), StorageError> {
+        self.append(through, &encode(&Entry::Quiet { after, through })?, &[])?;
+        self.extend(after, through);
+        Ok(())
+    }
+
+    /// What has to be synced for all of it to be durable; pass the result on to [`synced`](Self::synced).
+    pub fn unsynced(&mut self) -> Unsynced {
+        self.end_file();
+        Unsynced {
+            files: Arc::clone(&self.files),
+            directory: self.directory.clone(),
+            writers: std::mem::take(&mut self.ended),
+            span: self.span,
+            before: self.next_number,
+        }
+    }
+
+    /// Takes note of what is durable; says what is.
+    pub fn synced(&mut self, synced: Synced) -> Span {
+        self.durable_before = self.durable_before.max(synced.before);
+        synced.span
+    }
+
+    /// The oldest batch of an epoch behind `behind`; earlier ones are passed over.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Damaged`] if the disk gave back something else than was written; see [`Outbox`].
+    pub fn pop(&mut self, behind: u64) -> Result<Option<StoredBatch>, StorageError> {
+        let mut payload = Vec::new();
+        while self.batches > 0 {
+            let Some(reader) = self.reader()? else { break };
+            let mut step = reader.frames.next(&mut payload, 0)?;
+            if matches!(step, Step::End) {
+                reader.frames.refresh()?;
+                step = reader.frames.next(&mut payload, 0)?;
+            }
+            let frame = match step {
+                Step::Frame(frame) => frame,
+                Step::Bad(detail) => return Err(reader.frames.damaged(detail)),
+                Step::End => {
+                    let number = reader.number;
+                    let missing = reader.frames.damaged("a batch that was written is missing");
+                    let next = self.kept.iter().find(|kept| kept.number > number).copied();
+                    self.reader = Some(self.read_from(next.ok_or(missing)?.number)?);
+                    continue;
+                }
+            };
+            match decode(&reader.frames, &payload)? {
+                (Entry::Context { .. }, used) => reader.context = payload[used..].into(),
+                (Entry::Batch { epoch, .. }, used) if epoch > behind => {
+                    let (context, bytes) = (Arc::clone(&reader.context), payload.split_off(used));
+                    self.batches -= 1;
+                    self.bytes = self.bytes.saturating_sub(frame.end - frame.offset);
+                    return Ok(Some(StoredBatch { epoch, context, bytes }));
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Gives back the space of what the sink has acknowledged, durably, and is not to be read again.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Io`]: a later call tries again.
+    pub fn forget(&mut self, acknowledged: u64) -> Result<(), StorageError> {
+        while let Some(oldest) = self.kept.front().copied().filter(|kept| kept.last <= acknowledged) {
+            let path = self.path(oldest.number);
+            if self.kept.len() == 1 {
+                self.writer = None;
+            }
+            self.ended.retain(|writer| writer.path() != path);
+            self.reader.take_if(|reader| reader.number == oldest.number);
+            self.files.remove(&path).map_err(|error| StorageError::io("remove", &path, error))?;
+            self.kept.pop_front();
+        }
+        Ok(())
+    }
+
+    fn extend(&mut self, after: u64, through: u64) {
+        if after > self.span.through {
+            self.span.after = after;
+        }
+        self.span.through = self.span.through.max(through);
+    }
+
+    fn append(&mut self, epoch: u64, entry: &[u8], bytes: &[u8]) -> Result<(), StorageError> {
+        if self.writer.as_ref().is_some_and(|writer| writer.len() >= self.options.file_bytes) {
+            self.end_file();
+        }
+        let writer = match self.writer.take() {
             Some(writer) => self.writer.insert(writer),
             None => {
                 let writer = self.create_file()?;
                 self.writer.insert(writer)
             }
         };
-        writer.append(batch, &[])?;
-        self.batches += 1;
-        self.bytes += size;
-        Ok(Pushed::Queued)
-    }
-
-    /// Takes the oldest batch out of the queue.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError::Damaged`] if the disk gave back something else than was written; see [`Outbox`].
-    pub fn pop(&mut self) -> Result<Option<Vec<u8>>, StorageError> {
-        let mut batch = Vec::new();
-        while self.batches > 0 {
-            let Some(&number) = self.numbers.front() else { break };
-            if self.reader.is_none() {
-                let path = self.path(number);
-                self.reader = Some(FrameReader::open(&*self.files, &path, Kind::Outbox)?);
-            }
-            let Some(reader) = &mut self.reader else { break };
-            let mut step = reader.next(&mut batch, 0)?;
-            if matches!(step, Step::End) {
-                reader.refresh()?;
-                step = reader.next(&mut batch, 0)?;
-            }
-            match step {
-                Step::Frame(frame) => {
-                    self.batches -= 1;
-                    self.bytes -= frame.end - frame.offset;
-                    if self.batches == 0 {
-                        self.writer = None;
-                        while !self.numbers.is_empty() {
-                            self.drop_oldest()?;
-                        }
-                    }
-                    return Ok(Some(batch));
-                }
-                Step::End if self.numbers.len() > 1 => self.drop_oldest()?,
-                Step::End => return Err(reader.damaged("a batch that was written is missing")),
-                Step::Bad(detail) => return Err(reader.damaged(detail)),
-            }
-        }
-        Ok(None)
-    }
-
-    fn drop_oldest(&mut self) -> Result<(), StorageError> {
-        self.reader = None;
-        if let Some(number) = self.numbers.pop_front() {
-            let path = self.path(number);
-            self.files.remove(&path).map_err(|error| StorageError::io("remove", &path, error))?;
+        writer.append(entry, bytes)?;
+        if let Some(kept) = self.kept.back_mut() {
+            kept.last = epoch;
         }
         Ok(())
+    }
+
+    fn end_file(&mut self) {
+        self.ended.extend(self.writer.take());
     }
 
     fn create_file(&mut self) -> Result<FrameWriter, StorageError> {
@@ -179,12 +367,42 @@ impl Outbox {
             self.files.open(&path, Mode::Create).map_err(|error| StorageError::io("create", &path, error))?;
         write_full(&mut *blob, &mut [std::io::IoSlice::new(&header.encode())], 0)
             .map_err(|error| StorageError::io("write", &path, error))?;
-        self.numbers.push_back(number);
+        let mut writer = FrameWriter::new(blob, &path, header, FILE_HEADER_LEN);
+        let entry = encode(&Entry::Context { durable_before: self.durable_before })?;
+        writer.append(&entry, &self.context)?;
+        self.kept.push_back(Kept { number, last: 0 });
         self.next_number += 1;
-        Ok(FrameWriter::new(blob, &path, header, FILE_HEADER_LEN))
+        Ok(writer)
+    }
+
+    fn reader(&mut self) -> Result<Option<&mut Reader>, StorageError> {
+        if self.reader.is_none() {
+            let Some(oldest) = self.kept.front().copied() else { return Ok(None) };
+            self.reader = Some(self.read_from(oldest.number)?);
+        }
+        Ok(self.reader.as_mut())
+    }
+
+    fn read_from(&self, number: u64) -> Result<Reader, StorageError> {
+        let frames = FrameReader::open(&*self.files, &self.path(number), Kind::Outbox)?;
+        Ok(Reader { number, frames, context: Arc::default() })
     }
 
     fn path(&self, number: u64) -> PathBuf {
-        self.directory.join(format!("{number:020}"))
+        self.directory.join(file_name(number))
     }
+}
+
+fn file_name(number: u64) -> String {
+    format!("{number:020}")
+}
+
+fn encode(entry: &Entry) -> Result<Vec<u8>, StorageError> {
+    let mut bytes = Vec::new();
+    codec::encode_into(&mut bytes, entry).map_err(|error| StorageError::refused(error.to_string()))?;
+    Ok(bytes)
+}
+
+fn decode(reader: &FrameReader, payload: &[u8]) -> Result<(Entry, usize), StorageError> {
+    codec::decode_prefix(payload).map_err(|_| reader.damaged("an entry cannot be decoded"))
 }

@@ -10,6 +10,7 @@ use tidewater_model::HashKey;
 use crate::acks::{self, Ack, AckFile};
 use crate::checkpoint::{self, Checkpoints, Manifest, StateFile, StateFileReader};
 use crate::copy::{Holds, check_finished};
+use crate::dead_letters::{DeadLetterOptions, DeadLetterReader, DeadLetters};
 use crate::error::StorageError;
 use crate::files::{DiskFiles, Files, Locking, TEMPORARY_SUFFIX, decode_name, encode_name};
 use crate::frame::{FileHeader, FrameReader, Kind, create_file};
@@ -27,6 +28,7 @@ pub(crate) const QUARANTINE: &str = "quarantine";
 pub(crate) const QUARANTINE_RECORDS: &str = "records";
 pub(crate) const ACKS: &str = "acks";
 pub(crate) const OUTBOX: &str = "outbox";
+pub(crate) const DEAD_LETTERS: &str = "dead_letters";
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 
 /// What a new state directory is made with. The caller draws the random numbers.
@@ -194,6 +196,15 @@ impl StateReader {
         checkpoint::read_state(&*self.files, &self.path.join(CHECKPOINTS), file)
     }
 
+    /// The dead letters of `sink`, in order. Of a sink that has none, nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Damaged`], [`StorageError::Io`].
+    pub fn dead_letters(&self, sink: &str) -> Result<DeadLetterReader, StorageError> {
+        DeadLetterReader::open(&*self.files, &self.path.join(DEAD_LETTERS).join(encode_name(sink)))
+    }
+
     /// The names of the sinks that have ever been opened, sorted.
     ///
     /// # Errors
@@ -262,14 +273,20 @@ impl StateDir {
         }
         let reader = StateReader::open_with(files, path)?;
         // A directory made by an earlier release has none yet.
-        let checkpoints = path.join(CHECKPOINTS);
-        reader
-            .files
-            .create_dir(&checkpoints)
-            .map_err(|error| StorageError::io("create", &checkpoints, error))?;
-        for directory in
-            [path.join(LOG), path.join(QUARANTINE), path.join(ACKS), checkpoints, path.to_owned()]
-        {
+        let later = [CHECKPOINTS, DEAD_LETTERS].map(|name| path.join(name));
+        for directory in &later {
+            let files = &reader.files;
+            files.create_dir(directory).map_err(|error| StorageError::io("create", directory, error))?;
+        }
+        let [checkpoints, dead_letters] = later;
+        for directory in [
+            path.join(LOG),
+            path.join(QUARANTINE),
+            path.join(ACKS),
+            checkpoints,
+            dead_letters,
+            path.to_owned(),
+        ] {
             remove_leftovers(&*reader.files, &directory)?;
             // The last process may have died of a failed fsync: names that can be read are not all durable.
             reader.files.sync_dir(&directory).map_err(|error| StorageError::io("sync", &directory, error))?;
@@ -378,15 +395,37 @@ impl StateDir {
         AckFile::open(self.files(), path, self.reader.meta.key, claim)
     }
 
-    /// Opens an empty outbox for `sink`; what an earlier process left in it is removed.
+    /// Opens the outbox of `sink`, which has acknowledged this epoch, with all that counts of what an earlier process left
+    /// in it; says what it cut off, whatever the reason: the log still has it.
     ///
     /// # Errors
     ///
-    /// [`StorageError::Io`]; [`StorageError::Refused`] if it is open already.
-    pub fn open_outbox(&self, sink: &str, options: OutboxOptions) -> Result<Outbox, StorageError> {
+    /// [`StorageError::Io`], [`StorageError::Newer`]; [`StorageError::Refused`] if it is open already.
+    pub fn open_outbox(
+        &self,
+        sink: &str,
+        options: OutboxOptions,
+        acknowledged: u64,
+    ) -> Result<(Outbox, Option<Recovered>), StorageError> {
         let directory = self.reader.path.join(OUTBOX).join(encode_name(sink));
         let claim = self.claim(&directory)?;
-        Outbox::open(self.files(), directory, self.reader.meta.key, options, Some(claim))
+        let key = self.reader.meta.key;
+        Outbox::open(self.files(), directory, key, options, acknowledged, Some(claim))
+    }
+
+    /// Opens the dead letters of `sink`; says what it cut off.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_log`](Self::open_log).
+    pub fn open_dead_letters(
+        &self,
+        sink: &str,
+        options: DeadLetterOptions,
+    ) -> Result<(DeadLetters, Option<Recovered>), StorageError> {
+        let path = self.reader.path.join(DEAD_LETTERS).join(encode_name(sink));
+        let claim = self.claim(&path)?;
+        DeadLetters::open(self.files(), path, self.reader.meta.key, options, claim)
     }
 
     /// Opens the writing end of the checkpoints.

@@ -110,6 +110,6 @@ proptest! {
         let told = format!("{}\n{choices:?} {at:?} {happens:?}", describe(&scenario));
         prop_assert_eq!(found.without_since(), expected.without_since(), "{}", &told);
         prop_assert_eq!(found.folded(), found.members(&own), "{}", &told);
-        let _ = calm;
+        prop_assert_eq!(found.state(), calm.state(), "{}", &told);
     }
 }

@@ -1,6 +1,6 @@
 //! What is sent, and what each answer means.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tidewater_connector_api::{DeliveryError, Position, Sink, conformance};
 use tokio::{net::TcpListener, sync::oneshot};
@@ -122,6 +122,37 @@ async fn a_retry_goes_on_where_it_failed() {
         .map(|request| request.id.splitn(3, '_').nth(2).unwrap().to_owned())
         .collect();
     assert_eq!(ends, ["1_0-1", "1_1-2", "2_0-1", "2_0-1", "2_1-2", "2_1-2", "2_2-3", "3_0-1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_of_an_epoch_have_names_of_their_own_and_repeat_nothing() {
+    let receiver = Receiver::start().await;
+    let mut sink = opened(WebhookConfig { batch: 3, ..config(&receiver) }).await;
+    let (ok, refused) = (Reply::Status(202, &[]), Reply::Status(422, &[]));
+    let whole = epoch(4, 8);
+    // The second of three requests is refused; then the engine asks about parts.
+    receiver.script(&[ok.clone(), refused.clone()]);
+    assert!(matches!(sink.deliver(std::slice::from_ref(&whole)).await, Err(DeliveryError::Refused { .. })));
+    let part = |range: std::ops::Range<usize>| [Arc::new(whole.part(range))];
+    sink.deliver(&part(0..1)).await.unwrap();
+    receiver.script(&[refused]);
+    assert!(sink.deliver(&part(4..5)).await.is_err());
+    sink.deliver(&part(1..4)).await.unwrap();
+    sink.deliver(&part(5..8)).await.unwrap();
+    // Later, it will have it.
+    sink.deliver(&[epoch(5, 1)]).await.unwrap();
+    sink.deliver(&part(4..5)).await.unwrap();
+    let ends: Vec<String> = receiver
+        .requests()
+        .iter()
+        .map(|request| request.id.splitn(3, '_').nth(2).unwrap().to_owned())
+        .collect();
+    assert_eq!(ends, ["4_0-3", "4_3-6", "4_4-5", "4_3-4", "4_5-8", "5_0-1", "4_4-5"]);
+    let users = |at: usize| -> Vec<String> {
+        let deltas = receiver.requests()[at].body["deltas"].as_array().unwrap().clone();
+        deltas.iter().map(|delta| delta["identifiers"]["user_id"][0].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!((users(2), users(4)), (vec!["u4".to_owned()], vec!["u5".into(), "u6".into(), "u7".into()]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

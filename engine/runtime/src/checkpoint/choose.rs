@@ -26,14 +26,15 @@ pub(crate) fn fits(manifest: &Manifest, definitions: &Definitions) -> bool {
     unchanged && names(&stored) == names(definitions) && stored.dedup == definitions.dedup
 }
 
-/// Whether every sink, given with the epoch it has acknowledged, has all deltas up to the checkpoint's epoch.
+/// Whether every sink, given with the epoch up to which it has acknowledged all or finds it in its outbox, has all deltas up
+/// to the checkpoint's epoch.
 pub(crate) fn is_delivered(manifest: &Manifest, acknowledged: &HashMap<String, Option<u64>>) -> bool {
     #[cfg(feature = "planted-bugs")]
     if tidewater_operators::planted::active(tidewater_operators::planted::Bug::CheckpointAheadOfSink) {
         return true;
     }
     acknowledged.iter().all(|(sink, epoch)| {
-        // One that is new gets everything from the beginning.
+        // One that is known to have nothing gets everything from the beginning.
         epoch.is_some_and(|epoch| epoch >= manifest.epoch || manifest.delivered.contains(sink))
     })
 }

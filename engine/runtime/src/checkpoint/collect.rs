@@ -32,8 +32,8 @@ use crate::{
 /// How many pieces of nodes wait to be written. Workers do not wait for room: they write less.
 const QUEUED_PIECES: usize = 8;
 
-/// How long sinks are waited for, so that a restart need not go back behind the checkpoint for one that lags a moment.
-const DELIVERY_WAIT: Duration = Duration::from_secs(2);
+/// How long sinks are waited for: what one that lags a moment takes meanwhile need not be written to its outbox.
+const DELIVERY_WAIT: Duration = Duration::from_millis(100);
 
 /// How often it is looked whether they have come that far.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -307,8 +307,9 @@ impl Collector {
         Ok(file?)
     }
 
-    /// The sinks that have everything up to this epoch, and whose acknowledgements of it are durable. When the engine stops
-    /// nobody is waited for: sinks record themselves how far they have come by then.
+    /// The sinks that have everything up to this epoch, and whose acknowledgements of it are durable. Of the others what they
+    /// lack is durable in their outboxes then, where that is possible. When the engine stops nobody is waited for: sinks record
+    /// themselves how far they have come by then.
     fn delivered(&self, epoch: u64) -> Vec<String> {
         let until = Instant::now() + DELIVERY_WAIT;
         loop {
@@ -327,6 +328,7 @@ impl Collector {
                 || Instant::now() >= until
                 || self.lifecycle.is_stopping()
             {
+                self.sinks.iter().filter(is_lacking).for_each(|sink| sink.keep());
                 return delivered;
             }
             std::thread::sleep(LOOK_EVERY);
@@ -334,9 +336,9 @@ impl Collector {
     }
 }
 
-/// How far each sink is known to have come for good.
+/// Up to which epoch a start need not make deltas again for each sink.
 pub(crate) fn acknowledged(sinks: &[Arc<SinkHandle>]) -> HashMap<String, Option<u64>> {
-    sinks.iter().map(|sink| (sink.name().to_owned(), Some(sink.recorded_epoch()))).collect()
+    sinks.iter().map(|sink| (sink.name().to_owned(), Some(sink.kept_epoch()))).collect()
 }
 
 fn stopped() -> StorageError {

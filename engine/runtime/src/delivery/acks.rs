@@ -2,11 +2,13 @@
 //!
 //! An acknowledgement that a crash takes back only means that the same deltas come once more under the same keys.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tidewater_connector_api::Acknowledged;
 use tidewater_storage::{AckFile, StorageError};
 use tokio::{sync::watch, task::JoinHandle};
+
+use super::queue::SinkQueue;
 
 /// How long to wait for room on a full disk before the next attempt.
 const NO_SPACE_WAIT: Duration = Duration::from_secs(1);
@@ -57,23 +59,24 @@ impl AckSender {
     }
 }
 
-/// Starts the task that writes what is sent; it ends behind the last one.
-pub(crate) fn spawn(sink: &str, file: AckFile) -> (AckSender, JoinHandle<()>) {
+/// Starts the task that writes what is sent; it ends behind the last one. The queue's outbox keeps what is not recorded.
+pub(crate) fn spawn(sink: &str, file: AckFile, queue: Arc<SinkQueue>) -> (AckSender, JoinHandle<()>) {
     let (latest, receiver) = watch::channel(None);
     let (done, written) = watch::channel(None);
-    (AckSender { latest, written }, tokio::spawn(write_all(sink.to_owned(), file, receiver, done)))
+    let writing = write_all(sink.to_owned(), (file, queue), receiver, done);
+    (AckSender { latest, written }, tokio::spawn(writing))
 }
 
 async fn write_all(
     sink: String,
-    mut file: AckFile,
+    (mut file, queue): (AckFile, Arc<SinkQueue>),
     mut latest: watch::Receiver<Option<Acknowledged>>,
     written: watch::Sender<Option<Acknowledged>>,
 ) {
     // After the sender is gone the last value still counts as changed once.
     while latest.changed().await.is_ok() {
         let Some(acknowledged) = latest.borrow_and_update().clone() else { continue };
-        match record(file, acknowledged.clone()).await {
+        match record(file, acknowledged.clone(), Arc::clone(&queue)).await {
             Some((returned, Ok(()))) => {
                 file = returned;
                 written.send_replace(Some(acknowledged));
@@ -100,9 +103,13 @@ async fn write_all(
 async fn record(
     mut file: AckFile,
     acknowledged: Acknowledged,
+    queue: Arc<SinkQueue>,
 ) -> Option<(AckFile, Result<(), StorageError>)> {
     let recorded = tokio::task::spawn_blocking(move || {
         let result = file.record(acknowledged.epoch, acknowledged.position.as_bytes());
+        if result.is_ok() {
+            queue.forget(acknowledged.epoch);
+        }
         (file, result)
     });
     recorded.await.ok()

@@ -1,4 +1,6 @@
-//! Delta batches as bytes, for the outbox. Written and read by the same process, so there is no version in it.
+//! Delta batches as bytes, for outbox and dead letters, and the names behind their indices, which are stored beside them.
+//!
+//! The files say their version; this is version 1 of what is in them.
 
 use std::sync::Arc;
 
@@ -8,6 +10,7 @@ use tidewater_model::{Change, DeltaBatch, DeltaBatchBuilder, ProfileId, Timestam
 pub(crate) fn encode(batch: &DeltaBatch, out: &mut Vec<u8>) {
     number(out, batch.epoch());
     number(out, batch.now().0 as u64);
+    number(out, batch.offset() as u64);
     number(out, batch.len() as u64);
     for delta in batch.iter() {
         number(out, delta.segment_index() as u64);
@@ -40,7 +43,8 @@ fn text(out: &mut Vec<u8>, text: &str) {
 pub(crate) fn decode(bytes: &[u8], names: &Arc<DeltaNames>) -> Option<DeltaBatch> {
     let mut input = Input(bytes);
     let (epoch, now) = (input.number()?, Timestamp(input.number()? as i64));
-    let mut batch = DeltaBatchBuilder::new(epoch, now, Arc::clone(names));
+    let offset = usize::try_from(input.number()?).ok()?;
+    let mut batch = DeltaBatchBuilder::part(epoch, now, Arc::clone(names), offset);
     for _ in 0..input.number()? {
         let segment = usize::try_from(input.number()?).ok().filter(|s| *s < names.segments().len())?;
         let profile = ProfileId(u128::from_le_bytes(input.take()?));
@@ -57,6 +61,27 @@ pub(crate) fn decode(bytes: &[u8], names: &Arc<DeltaNames>) -> Option<DeltaBatch
         }
     }
     input.0.is_empty().then(|| batch.finish())
+}
+
+/// The names of a batch, to be stored beside it.
+pub(crate) fn encode_names(names: &DeltaNames) -> Vec<u8> {
+    let mut out = Vec::new();
+    for list in [names.segments(), names.identifiers()] {
+        number(&mut out, list.len() as u64);
+        list.iter().for_each(|name| text(&mut out, name));
+    }
+    out
+}
+
+/// Reads what [`encode_names`] wrote. `None` if it is something else.
+pub(crate) fn decode_names(bytes: &[u8]) -> Option<DeltaNames> {
+    let mut input = Input(bytes);
+    let mut list = || -> Option<Vec<String>> {
+        let count = input.number()?;
+        (0..count).map(|_| input.text().map(str::to_owned)).collect()
+    };
+    let (segments, identifiers) = (list()?, list()?);
+    input.0.is_empty().then(|| DeltaNames::new(segments, identifiers))
 }
 
 struct Input<'a>(&'a [u8]);
@@ -93,6 +118,15 @@ mod tests {
         Arc::new(DeltaNames::new(list(&["b", "a", "c"]), list(&["user_id", "email"])))
     }
 
+    #[test]
+    fn names_are_read_back_and_nothing_else_is() {
+        let bytes = encode_names(&names());
+        assert_eq!(decode_names(&bytes).unwrap(), *names());
+        for cut in 0..bytes.len() {
+            assert!(decode_names(&bytes[..cut]).is_none());
+        }
+    }
+
     proptest! {
         #[test]
         fn what_was_written_is_read_back(
@@ -116,11 +150,14 @@ mod tests {
                     builder.more(1, *more);
                 }
             }
-            let batch = builder.finish();
+            // Also a part of it, which keeps its place.
+            let whole = builder.finish();
+            let batch = whole.part(whole.len() / 3..whole.len());
             let mut bytes = Vec::new();
             encode(&batch, &mut bytes);
             let read = decode(&bytes, &names()).unwrap();
             prop_assert_eq!((read.epoch(), read.now(), read.len()), (batch.epoch(), batch.now(), batch.len()));
+            prop_assert_eq!(read.offset(), whole.len() / 3);
             let row = |batch: &DeltaBatch| -> Vec<String> {
                 batch.iter().map(|delta| format!(
                     "{} {} {:?} {} {:?} {:?}", delta.segment(), delta.profile(), delta.change(), delta.reason(),

@@ -72,10 +72,6 @@ impl Correction {
         self.at
     }
 
-    pub(crate) fn names(&self) -> &Arc<DeltaNames> {
-        &self.names
-    }
-
     /// The correction and the epoch's own deltas, net: who enters by one and exits by the other does not change.
     pub(crate) fn with(mut self, batch: &DeltaBatch) -> DeltaBatch {
         for delta in batch.iter() {

@@ -1,8 +1,10 @@
 //! Deltas out: one task and one queue a sink, so that none can hold up another, the engine, or a subscriber.
 
 pub(crate) mod acks;
-mod codec;
+pub(crate) mod codec;
 pub(crate) mod correction;
+mod isolate;
+pub(crate) mod letters;
 pub(crate) mod queue;
 pub(crate) mod retry;
 pub(crate) mod task;
@@ -14,6 +16,7 @@ use tokio::sync::watch;
 
 use self::{
     acks::AckWatch,
+    letters::Letters,
     queue::{Queued, SinkQueue},
 };
 use crate::{
@@ -25,6 +28,7 @@ use crate::{
 pub(crate) struct SinkHandle {
     name: String,
     queue: Arc<SinkQueue>,
+    letters: Arc<Letters>,
     progress: watch::Sender<SinkProgress>,
     /// What it had acknowledged before the engine was started.
     acknowledged: u64,
@@ -44,12 +48,27 @@ pub(crate) struct SinkProgress {
 }
 
 impl SinkHandle {
-    pub(crate) fn new(name: &str, acknowledged: u64, queue: Arc<SinkQueue>, metrics: SinkMetrics) -> Self {
-        let progress = SinkProgress { delivered: acknowledged, state: SinkState::Opening, abandoned: false };
-        metrics.epoch.set(acknowledged as f64);
+    pub(crate) fn new(
+        name: &str,
+        acknowledged: u64,
+        queue: Arc<SinkQueue>,
+        letters: Letters,
+        metrics: SinkMetrics,
+    ) -> Self {
+        let delivered = queue.has_nothing().unwrap_or(acknowledged);
+        let progress = SinkProgress { delivered, state: SinkState::Opening, abandoned: false };
+        metrics.epoch.set(delivered as f64);
         metrics.down.set(0.0);
-        let progress = watch::Sender::new(progress);
-        Self { name: name.to_owned(), queue, progress, acknowledged, acks: Mutex::default(), metrics }
+        let (progress, letters) = (watch::Sender::new(progress), Arc::new(letters));
+        Self {
+            name: name.to_owned(),
+            queue,
+            letters,
+            progress,
+            acknowledged,
+            acks: Mutex::default(),
+            metrics,
+        }
     }
 
     pub(crate) fn watch_acks(&self, acks: AckWatch) {
@@ -74,10 +93,32 @@ impl SinkHandle {
         }
     }
 
-    /// Whether it has ever been opened, and that is durable: a restart does not take it for a new one.
-    pub(crate) fn has_opened(&self) -> bool {
-        let acks = self.acks.lock().unwrap_or_else(PoisonError::into_inner);
-        self.acknowledged > 0 || acks.as_ref().is_some_and(|acks| acks.epoch().is_some())
+    /// The last epoch up to which a start need not make deltas again for it: it has acknowledged them, or they are in its
+    /// outbox.
+    pub(crate) fn kept_epoch(&self) -> u64 {
+        let recorded = self.recorded_epoch();
+        self.queue.kept(recorded).unwrap_or(0).max(recorded)
+    }
+
+    /// Makes what it has not acknowledged durable in its outbox; waits for the disk. Where that can't be done a start makes
+    /// it again from the log.
+    pub(crate) fn keep(&self) {
+        if let Err(error) = self.queue.keep() {
+            tracing::warn!(sink = self.name, %error, "what waits for a sink can't be kept: an earlier checkpoint is");
+        }
+    }
+
+    pub(crate) fn queue(&self) -> &Arc<SinkQueue> {
+        &self.queue
+    }
+
+    pub(crate) fn letters(&self) -> &Arc<Letters> {
+        &self.letters
+    }
+
+    /// Has the sink's task look for dead letters that are to be delivered again.
+    pub(crate) fn nudge(&self) {
+        self.queue.nudge();
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -101,6 +142,7 @@ impl SinkHandle {
     /// Closes the files, once the sink's task has ended.
     pub(crate) fn release(&self) {
         self.queue.release();
+        self.letters.release();
     }
 
     /// Gives up at the next failed attempt.
@@ -155,6 +197,7 @@ impl SinkHandle {
     pub(crate) fn status(&self) -> SinkStatus {
         let waiting = self.queue.waiting();
         let SinkProgress { delivered, state, .. } = self.progress.borrow().clone();
+        let letters = self.letters.counts();
         SinkStatus {
             name: self.name.clone(),
             state,
@@ -164,6 +207,9 @@ impl SinkHandle {
             spilled_bytes: waiting.spilled_bytes,
             deltas: self.metrics.deltas.get(),
             failures: self.metrics.failures.get(),
+            dead_letters: letters.letters,
+            dead_letter_bytes: letters.bytes,
+            dropped_letters: letters.dropped,
         }
     }
 
@@ -172,6 +218,10 @@ impl SinkHandle {
         let waiting = self.queue.waiting();
         self.metrics.queue_bytes.set(waiting.memory_bytes as f64);
         self.metrics.spilled_bytes.set(waiting.spilled_bytes as f64);
+        self.metrics.dead_letters.set(self.letters.counts().letters as f64);
         waiting.memory_bytes
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! What one sink has yet to take, oldest first: in memory up to a limit, behind that on disk.
 //!
-//! Whoever publishes never waits for a sink. A sink that has no room left has failed, and its queue is given up.
+//! Whoever publishes never waits for a sink. A sink that has no room left has failed, and its queue is given up. For a
+//! checkpoint all that waits is put into the outbox and synced, so that a start can go on from there.
 
 use std::{
     collections::VecDeque,
@@ -8,7 +9,7 @@ use std::{
 };
 
 use tidewater_model::{DeltaBatch, delta::DeltaNames};
-use tidewater_storage::{Outbox, Pushed};
+use tidewater_storage::{NewBatch, Outbox, Pushed, Span, StorageError};
 use tokio::sync::Notify;
 
 use super::{codec, correction::Correction};
@@ -18,7 +19,6 @@ const REFILL_BYTES: usize = 1 << 20;
 
 /// The queue of one sink.
 pub(crate) struct SinkQueue {
-    names: Arc<DeltaNames>,
     memory_limit: usize,
     inside: Mutex<Inside>,
     changed: Notify,
@@ -26,30 +26,50 @@ pub(crate) struct SinkQueue {
 
 #[derive(Default)]
 struct Inside {
-    /// Epochs up to this one have been delivered before: a replay makes their deltas again.
-    acknowledged: u64,
+    /// Epochs up to this one have been delivered before, or are in the outbox: a replay makes their deltas again.
+    has: u64,
     /// The sink follows earlier definitions until this has been queued.
     correction: Option<Correction>,
-    memory: VecDeque<Arc<DeltaBatch>>,
+    /// What was taken out and is not yet said to be delivered.
+    out: VecDeque<Item>,
+    memory: VecDeque<Item>,
     memory_bytes: usize,
-    spilled: Option<Outbox>,
+    /// Behind what is in memory.
+    outbox: Option<Outbox>,
+    /// What of the outbox is durable.
+    kept: Option<Span>,
+    /// The last epoch that was put into memory.
+    read: u64,
+    /// The last epoch that was queued.
+    last: u64,
     /// The last epoch that was published, with or without deltas.
     published: u64,
-    /// The last epoch of what was taken out and not yet said to be delivered.
-    out: Option<u64>,
+    /// Names and how they are stored, of what was last written or read.
+    names: Option<(Arc<DeltaNames>, Arc<[u8]>)>,
+    /// Whoever waits for the next batches is to look after something else.
+    nudged: bool,
     /// No more follows.
     closed: bool,
     /// Nothing is taken any more.
     given_up: bool,
 }
 
+/// A batch in memory.
+#[derive(Clone)]
+struct Item {
+    batch: Arc<DeltaBatch>,
+    /// The last epoch before it that had deltas.
+    after: u64,
+    is_on_disk: bool,
+}
+
 impl Inside {
     fn is_spilled(&self) -> bool {
-        self.spilled.as_ref().is_some_and(|outbox| !outbox.is_empty())
+        self.outbox.as_ref().is_some_and(|outbox| !outbox.is_empty())
     }
 
     fn is_empty(&self) -> bool {
-        self.memory.is_empty() && !self.is_spilled() && self.out.is_none()
+        self.memory.is_empty() && !self.is_spilled() && self.out.is_empty()
     }
 }
 
@@ -73,24 +93,33 @@ pub(crate) enum Queued {
 }
 
 impl SinkQueue {
-    /// A queue for deltas behind the epoch `acknowledged`. Without an outbox there is only memory.
+    /// A queue for deltas behind the epoch `has`, up to which the sink has acknowledged all or finds it in the outbox; of
+    /// those it has acknowledged all up to `acknowledged`. Without an outbox there is only memory.
     pub(crate) fn new(
-        acknowledged: u64,
-        names: Arc<DeltaNames>,
+        (acknowledged, has): (u64, u64),
         memory_limit: usize,
-        spilled: Option<Outbox>,
+        outbox: Option<Outbox>,
         correction: Option<Correction>,
     ) -> Self {
-        let names = correction.as_ref().map_or(names, |correction| Arc::clone(correction.names()));
-        let published = acknowledged;
-        let inside = Inside { acknowledged, published, spilled, correction, ..Inside::default() };
-        Self { names, memory_limit, inside: Mutex::new(inside), changed: Notify::new() }
+        let kept = outbox.as_ref().map(Outbox::span);
+        let last = kept.map_or(acknowledged, |kept| kept.through);
+        let inside = Inside {
+            has,
+            correction,
+            outbox,
+            kept,
+            read: acknowledged,
+            last,
+            published: has,
+            ..Inside::default()
+        };
+        Self { memory_limit, inside: Mutex::new(inside), changed: Notify::new() }
     }
 
     /// Puts the deltas of a published epoch behind the others.
     pub(crate) fn push(&self, batch: &Arc<DeltaBatch>) -> Queued {
         let mut inside = self.lock();
-        if inside.given_up || batch.epoch() <= inside.acknowledged {
+        if inside.given_up || batch.epoch() <= inside.has {
             return Queued::Waits;
         }
         let corrected;
@@ -107,18 +136,23 @@ impl SinkQueue {
         if batch.is_empty() {
             return if inside.is_empty() { Queued::Nothing } else { Queued::Waits };
         }
+        let item = Item { batch: Arc::clone(batch), after: inside.last, is_on_disk: false };
         let bytes = batch.bytes();
         // A single batch always fits, or a sink with a small limit would never get on.
         let fits = inside.memory.is_empty() || inside.memory_bytes + bytes <= self.memory_limit;
         if fits && !inside.is_spilled() {
+            (inside.last, inside.read) = (batch.epoch(), batch.epoch());
             inside.memory_bytes += bytes;
-            inside.memory.push_back(Arc::clone(batch));
+            inside.memory.push_back(item);
             drop(inside);
             self.changed.notify_one();
             return Queued::Waits;
         }
-        match spill(&mut inside, batch) {
-            Ok(()) => Queued::Waits,
+        match spill(&mut inside, &item) {
+            Ok(()) => {
+                inside.last = batch.epoch();
+                Queued::Waits
+            }
             Err(reason) => {
                 give_up(&mut inside);
                 drop(inside);
@@ -128,7 +162,8 @@ impl SinkQueue {
         }
     }
 
-    /// The next batches, at most `max`; waits for them. `None` once nothing more follows or the queue is given up.
+    /// The next batches, at most `max`; waits for them. None of them if it was nudged; `None` once nothing more follows or
+    /// the queue is given up.
     ///
     /// What it returned counts as waiting until [`delivered`](Self::delivered).
     pub(crate) async fn next(self: &Arc<Self>, max: usize) -> Option<Vec<Arc<DeltaBatch>>> {
@@ -137,6 +172,9 @@ impl SinkQueue {
                 let mut inside = self.lock();
                 if inside.given_up {
                     return None;
+                }
+                if std::mem::take(&mut inside.nudged) {
+                    return Some(Vec::new());
                 }
                 if !inside.memory.is_empty() {
                     return Some(take(&mut inside, max.max(1)));
@@ -147,25 +185,49 @@ impl SinkQueue {
                 inside.is_spilled()
             };
             if refill {
-                let queue = Arc::clone(self);
-                // Reading the disk has no place on the threads that drive all sinks.
-                let refilled = tokio::task::spawn_blocking(move || queue.refill()).await;
-                if refilled.is_err() {
-                    self.give_up();
-                }
+                self.refill_apart().await;
             } else {
                 self.changed.notified().await;
             }
         }
     }
 
+    /// Further batches, at most `max`, behind those that were taken out and could not be delivered. Does not wait.
+    pub(crate) async fn more(self: &Arc<Self>, max: usize) -> Vec<Arc<DeltaBatch>> {
+        let refill = {
+            let inside = self.lock();
+            max > 0 && inside.memory.is_empty() && inside.is_spilled()
+        };
+        if refill {
+            self.refill_apart().await;
+        }
+        take(&mut self.lock(), max)
+    }
+
+    /// Has whoever waits for the next batches look after something else first.
+    pub(crate) fn nudge(&self) {
+        self.lock().nudged = true;
+        self.changed.notify_one();
+    }
+
+    async fn refill_apart(self: &Arc<Self>) {
+        let queue = Arc::clone(self);
+        // Reading the disk has no place on the threads that drive all sinks.
+        let refilled = tokio::task::spawn_blocking(move || queue.refill()).await;
+        if refilled.is_err() {
+            self.give_up();
+        }
+    }
+
     fn refill(&self) {
         let mut inside = self.lock();
         while inside.memory_bytes < REFILL_BYTES.min(self.memory_limit) {
-            let popped = inside.spilled.as_mut().and_then(|outbox| outbox.pop().transpose());
+            let (read, after) = (inside.read, inside.read);
+            let popped = inside.outbox.as_mut().and_then(|outbox| outbox.pop(read).transpose());
             let batch = match popped {
                 None => return,
-                Some(Ok(bytes)) => codec::decode(&bytes, &self.names),
+                Some(Ok(stored)) => names_of(&mut inside, &stored.context)
+                    .and_then(|names| codec::decode(&stored.bytes, &names)),
                 Some(Err(error)) => {
                     tracing::error!(%error, "spilled deltas can't be read");
                     None
@@ -175,17 +237,79 @@ impl SinkQueue {
                 give_up(&mut inside);
                 return;
             };
+            inside.read = batch.epoch();
             inside.memory_bytes += batch.bytes();
-            inside.memory.push_back(Arc::new(batch));
+            inside.memory.push_back(Item { batch: Arc::new(batch), after, is_on_disk: true });
         }
     }
 
-    /// Says that what [`next`](Self::next) returned has been delivered; returns the epoch up to which the sink now
-    /// has everything.
-    pub(crate) fn delivered(&self) -> u64 {
+    /// Says that so many of the batches that were taken out have been delivered, oldest first; returns the epoch up to which
+    /// the sink now has everything.
+    pub(crate) fn delivered(&self, count: usize) -> u64 {
         let mut inside = self.lock();
-        let out = inside.out.take();
-        if inside.is_empty() && !inside.given_up { inside.published } else { out.unwrap_or(0) }
+        let count = count.min(inside.out.len());
+        let last = inside.out.drain(..count).next_back().map_or(0, |item| item.batch.epoch());
+        if inside.is_empty() && !inside.given_up { inside.published } else { last }
+    }
+
+    /// Whether nothing waits, up to the epoch that is returned.
+    pub(crate) fn has_nothing(&self) -> Option<u64> {
+        let inside = self.lock();
+        (inside.is_empty() && !inside.given_up && inside.correction.is_none()).then_some(inside.published)
+    }
+
+    /// Makes all that waits durable in the outbox, for a checkpoint: not again what is there already. Waits for the disk,
+    /// which whoever publishes meanwhile does not.
+    pub(crate) fn keep(&self) -> Result<(), StorageError> {
+        let unsynced = {
+            let mut inside = self.lock();
+            if inside.given_up || inside.correction.is_some() || inside.outbox.is_none() {
+                return Ok(());
+            }
+            write_down(&mut inside)?;
+            let (last, published) = (inside.last, inside.published);
+            #[cfg(feature = "planted-bugs")]
+            let published = {
+                use tidewater_operators::planted::{Bug, active};
+                published + u64::from(active(Bug::OutboxAheadOfEpoch))
+            };
+            let Some(outbox) = &mut inside.outbox else { return Ok(()) };
+            if outbox.span().through < published {
+                outbox.quiet(last, published)?;
+            }
+            outbox.unsynced()
+        };
+        let synced = unsynced.sync();
+        let mut inside = self.lock();
+        match (synced, &mut inside.outbox) {
+            (Ok(synced), Some(outbox)) => inside.kept = Some(outbox.synced(synced)),
+            (Ok(_), None) => {}
+            (Err(error), _) => {
+                // What is in its files is unknown; what is still in memory is not.
+                match inside.is_spilled() {
+                    true => give_up(&mut inside),
+                    false => inside.outbox = None,
+                }
+                drop(inside);
+                self.changed.notify_one();
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// The epoch up to which a start finds everything in the outbox, once `recorded` is durably acknowledged.
+    pub(crate) fn kept(&self, recorded: u64) -> Option<u64> {
+        self.lock().kept.filter(|kept| kept.after <= recorded).map(|kept| kept.through)
+    }
+
+    /// Gives back the space of what is durably acknowledged.
+    pub(crate) fn forget(&self, recorded: u64) {
+        if let Some(outbox) = &mut self.lock().outbox
+            && let Err(error) = outbox.forget(recorded)
+        {
+            tracing::warn!(%error, "what a sink has acknowledged can't be removed; it is tried again");
+        }
     }
 
     /// No more follows.
@@ -194,7 +318,14 @@ impl SinkQueue {
         self.changed.notify_one();
     }
 
-    /// Drops everything, now and from now on.
+    /// Waits until no more follows.
+    pub(crate) async fn until_closed(&self) {
+        while !self.lock().closed {
+            self.changed.notified().await;
+        }
+    }
+
+    /// Drops everything, now and from now on. What is on disk stays for the next start.
     pub(crate) fn give_up(&self) {
         give_up(&mut self.lock());
         self.changed.notify_one();
@@ -202,7 +333,7 @@ impl SinkQueue {
 
     /// Closes the files, once nothing is taken out any more.
     pub(crate) fn release(&self) {
-        self.lock().spilled = None;
+        self.lock().outbox = None;
     }
 
     pub(crate) fn is_given_up(&self) -> bool {
@@ -211,11 +342,10 @@ impl SinkQueue {
 
     pub(crate) fn waiting(&self) -> Waiting {
         let inside = self.lock();
-        let spilled = inside.spilled.as_ref();
+        let spilled = inside.outbox.as_ref();
+        let in_memory = inside.memory.len() + inside.out.len();
         Waiting {
-            epochs: inside.memory.len() as u64
-                + spilled.map_or(0, Outbox::len)
-                + u64::from(inside.out.is_some()),
+            epochs: in_memory as u64 + spilled.map_or(0, Outbox::len),
             memory_bytes: inside.memory_bytes as u64,
             spilled_bytes: spilled.map_or(0, Outbox::bytes),
         }
@@ -228,30 +358,71 @@ impl SinkQueue {
 
 fn take(inside: &mut Inside, max: usize) -> Vec<Arc<DeltaBatch>> {
     let count = max.min(inside.memory.len());
-    let batches: Vec<_> = inside.memory.drain(..count).collect();
+    let items: Vec<Item> = inside.memory.drain(..count).collect();
+    let batches: Vec<_> = items.iter().map(|item| Arc::clone(&item.batch)).collect();
     inside.memory_bytes -= batches.iter().map(|batch| batch.bytes()).sum::<usize>();
-    inside.out = batches.last().map(|batch| batch.epoch());
+    inside.out.extend(items);
     batches
 }
 
-fn spill(inside: &mut Inside, batch: &DeltaBatch) -> Result<(), String> {
-    let Some(outbox) = &mut inside.spilled else {
+/// Puts what is only in memory into the outbox, so that what follows there follows on it.
+fn write_down(inside: &mut Inside) -> Result<(), StorageError> {
+    let Inside { out, memory, outbox: Some(outbox), names, .. } = inside else { return Ok(()) };
+    for item in out.iter_mut().chain(memory).filter(|item| !item.is_on_disk) {
+        // What is in memory anyway has no bound on disk.
+        let _ = write(outbox, names, item, true)?;
+        item.is_on_disk = true;
+    }
+    Ok(())
+}
+
+fn spill(inside: &mut Inside, item: &Item) -> Result<(), String> {
+    if inside.outbox.is_none() {
         return Err("it lags and there is no state directory to keep its deltas in".to_owned());
+    }
+    let failed = |error: StorageError| format!("it lags and its deltas can't be kept on disk: {error}");
+    write_down(inside).map_err(failed)?;
+    let Inside { outbox: Some(outbox), names, .. } = inside else { return Ok(()) };
+    match write(outbox, names, item, false).map_err(failed)? {
+        Pushed::Queued => Ok(()),
+        Pushed::Full => Err("it lags by more than may be kept for it on disk".to_owned()),
+    }
+}
+
+type Names = Option<(Arc<DeltaNames>, Arc<[u8]>)>;
+
+fn write(outbox: &mut Outbox, names: &mut Names, item: &Item, is_held: bool) -> Result<Pushed, StorageError> {
+    let Item { batch, after, .. } = item;
+    let context = match names {
+        Some((known, context)) if Arc::ptr_eq(known, batch.names()) => Arc::clone(context),
+        _ => {
+            let context: Arc<[u8]> = codec::encode_names(batch.names()).into();
+            *names = Some((Arc::clone(batch.names()), Arc::clone(&context)));
+            context
+        }
     };
     let mut bytes = Vec::new();
     codec::encode(batch, &mut bytes);
-    match outbox.push(&bytes) {
-        Ok(Pushed::Queued) => Ok(()),
-        Ok(Pushed::Full) => Err("it lags by more than may be kept for it on disk".to_owned()),
-        Err(error) => Err(format!("it lags and its deltas can't be kept on disk: {error}")),
+    outbox.push(NewBatch { after: *after, epoch: batch.epoch(), context: &context, bytes: &bytes }, is_held)
+}
+
+/// The names that are stored so.
+fn names_of(inside: &mut Inside, stored: &Arc<[u8]>) -> Option<Arc<DeltaNames>> {
+    if let Some((names, context)) = &inside.names
+        && context == stored
+    {
+        return Some(Arc::clone(names));
     }
+    let names = Arc::new(codec::decode_names(stored)?);
+    inside.names = Some((Arc::clone(&names), Arc::clone(stored)));
+    Some(names)
 }
 
 fn give_up(inside: &mut Inside) {
     inside.given_up = true;
     inside.memory = VecDeque::new();
     inside.memory_bytes = 0;
-    inside.spilled = None;
+    inside.outbox = None;
 }
 
 #[cfg(test)]

@@ -1,11 +1,19 @@
-//! One sink's life: open, deliver in order, try again with the same batches, park when refused.
+//! One sink's life: open, deliver in order, try again with the same batches, set aside what is refused.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use tidewater_connector_api::{Acknowledged, BoxSink, DeliveryError, Position, Sink};
+use tidewater_connector_api::{Acknowledged, BoxSink, Clock, DeliveryError, Position, Sink};
 use tidewater_model::DeltaBatch;
+use tidewater_storage::{StorageError, StoredDeadLetter};
+use tokio::time::Instant;
 
-use super::{SinkHandle, acks::AckSender, retry::Backoff};
+use super::{
+    SinkHandle,
+    acks::AckSender,
+    isolate::{Failing, Partial},
+    letters::{Added, Letters, Refusal, delta_of},
+    retry::Backoff,
+};
 use crate::{clock::Random, lifecycle::panic_text, settings::RetrySettings, status::SinkState};
 
 /// What a sink's task works with.
@@ -17,8 +25,16 @@ pub(crate) struct Delivery {
     /// `None` without a state directory.
     pub(crate) acks: Option<AckSender>,
     pub(crate) retry: RetrySettings,
+    /// What goes on failing so long is not tried for ever.
+    pub(crate) give_up_after: Duration,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
+    /// `None` to begin with.
+    pub(super) partial: Option<Partial>,
 }
+
+/// So many dead letters are read at a time to be delivered again.
+const RETRIED_AT_ONCE: usize = 256;
 
 /// Runs a sink until nothing more follows. A panic in it fails the sink and nothing else.
 pub(crate) async fn run(delivery: Delivery) {
@@ -67,8 +83,12 @@ impl Delivery {
         self.handle.set_state(SinkState::Running);
         let max = self.sink.max_batches();
         let queue = Arc::clone(&self.handle.queue);
+        // First what waits longest.
+        if !self.deliver_letters().await {
+            return false;
+        }
         while let Some(batches) = queue.next(max).await {
-            if !self.deliver(&batches).await {
+            if !batches.is_empty() && !self.deliver(batches).await || !self.deliver_letters().await {
                 return false;
             }
         }
@@ -105,7 +125,8 @@ impl Delivery {
                     return true;
                 }
                 Err(error) => {
-                    if let Verdict::Over = failed(&self.handle, &*self.random, error, &mut backoff).await {
+                    self.handle.metrics.failures.add(1);
+                    if let Verdict::Over = failed((&self.handle, &*self.random), error, &mut backoff).await {
                         return false;
                     }
                 }
@@ -113,32 +134,78 @@ impl Delivery {
         }
     }
 
-    /// Delivers batches until the sink has them. False if it is not to be used any more.
-    async fn deliver(&mut self, batches: &[Arc<DeltaBatch>]) -> bool {
+    /// Delivers batches until the sink has them, or has refused them one by one. False if it is not to be used any more.
+    async fn deliver(&mut self, mut batches: Vec<Arc<DeltaBatch>>) -> bool {
         let mut backoff = Backoff::new(self.retry.clone());
+        let (mut began, mut first_failed_at) = (Instant::now(), self.clock.now());
         loop {
-            match self.sink.deliver(batches).await {
-                Ok(position) => {
-                    self.acknowledged(batches, position);
-                    self.handle.set_state(SinkState::Running);
-                    return true;
-                }
-                Err(error) => {
-                    if let Verdict::Over = failed(&self.handle, &*self.random, error, &mut backoff).await {
-                        return false;
-                    }
-                }
+            #[cfg(feature = "planted-bugs")]
+            acknowledge_early(self.acks.as_ref(), &batches).await;
+            let error = match self.is_partly_taken(&batches) {
+                true => None,
+                false => match self.attempt(&batches).await {
+                    Ok(position) => return self.acknowledge(&batches, 0, position).await,
+                    Err(error) => Some(error),
+                },
+            };
+            let is_given_up = began.elapsed() >= self.give_up_after;
+            let failing = Failing { attempts: backoff.attempts() + 1, first_failed_at, is_given_up };
+            let before = batches.len();
+            let error = match error {
+                Some(error) if !failing.suspects(&error) => error,
+                _ => match self.isolate(&mut batches, &failing).await {
+                    Ok(Some(error)) => error,
+                    Ok(None) => return true,
+                    Err(()) => return false,
+                },
+            };
+            if batches.len() < before {
+                // It takes something: what fails now is another delivery.
+                backoff = Backoff::new(self.retry.clone());
+                (began, first_failed_at) = (Instant::now(), self.clock.now());
+            }
+            let is_refused = matches!(error, DeliveryError::Refused { .. });
+            if let Verdict::Over = failed((&self.handle, &*self.random), error, &mut backoff).await {
+                return false;
+            }
+            if is_refused {
+                // Something that it takes may have come since, which shows what is at fault.
+                let room = self.sink.max_batches().saturating_sub(batches.len());
+                batches.extend(self.handle.queue.more(room).await);
             }
         }
     }
 
-    fn acknowledged(&self, batches: &[Arc<DeltaBatch>], position: Position) {
+    /// Delivers once.
+    pub(super) async fn attempt(&mut self, batches: &[Arc<DeltaBatch>]) -> Result<Position, DeliveryError> {
+        let result = self.sink.deliver(batches).await;
+        self.handle.metrics.failures.add(result.is_err().into());
+        result
+    }
+
+    /// Notes that the sink has these batches, but for so many deltas that are dead letters, durably. False if that can't
+    /// be noted.
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "a sink can be sent, but not shared")]
+    pub(super) async fn acknowledge(
+        &mut self,
+        batches: &[Arc<DeltaBatch>],
+        buried: usize,
+        position: Position,
+    ) -> bool {
+        if !self.handle.letters.is_current() {
+            let batches = batches.to_vec();
+            if on_letters(self.place(), move |letters| letters.supersede(&batches)).await.is_none() {
+                return false;
+            }
+        }
         let deltas: usize = batches.iter().map(|batch| batch.len()).sum();
-        self.handle.metrics.deltas.add(deltas as u64);
+        self.handle.metrics.deltas.add((deltas - buried) as u64);
         if let Some(last) = batches.last() {
             self.record(last.epoch(), position);
         }
-        self.handle.delivered(self.handle.queue.delivered());
+        self.handle.delivered(self.handle.queue.delivered(batches.len()));
+        self.handle.set_state(SinkState::Running);
+        true
     }
 
     fn record(&self, epoch: u64, position: Position) {
@@ -146,31 +213,174 @@ impl Delivery {
             acks.record(Acknowledged { epoch, position });
         }
     }
+
+    /// Makes dead letters of what was refused, durably; waits for room. False if the sink is not to be used any more.
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "a sink can be sent, but not shared")]
+    pub(super) async fn bury(&mut self, mut refused: Vec<Refusal>) -> bool {
+        for refusal in &refused {
+            let (epoch, reason) = (refusal.delta.epoch(), &refusal.reason);
+            tracing::warn!(sink = self.handle.name(), epoch, reason, "a delta becomes a dead letter");
+        }
+        while !refused.is_empty() {
+            let these = refused.clone();
+            let added = match on_letters(self.place(), move |letters| letters.add(&these)).await {
+                Some(added) => added,
+                None => return false,
+            };
+            let Added::Full(count) = added else {
+                self.handle.metrics.letters.add(refused.len() as u64);
+                return true;
+            };
+            self.handle.metrics.letters.add(count as u64);
+            refused.drain(..count);
+            let reason = "its dead letters have no more room: have them tried again, or drop some";
+            self.handle.set_state(SinkState::Parked(reason.to_owned()));
+            if let Verdict::Over = wait_for(&self.handle, self.place().1).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The dead letters, and how long to wait for room.
+    fn place(&self) -> (&SinkHandle, Duration) {
+        (&self.handle, Duration::from_millis(self.retry.longest_ms))
+    }
+
+    /// Delivers the dead letters that someone has marked. False if the sink is not to be used any more.
+    async fn deliver_letters(&mut self) -> bool {
+        let mut backoff = Backoff::new(self.retry.clone());
+        while self.handle.letters.has_marked() {
+            let Some(letters) = on_letters(self.place(), |letters| letters.marked(RETRIED_AT_ONCE)).await
+            else {
+                return false;
+            };
+            for letter in letters {
+                match self.deliver_letter(&letter).await {
+                    Some(Ok(())) => {}
+                    // They wait for the next delivery, unless there is none.
+                    Some(Err(_)) if self.handle.queue.has_nothing().is_none() => return true,
+                    Some(Err(error)) => {
+                        match failed((&self.handle, &*self.random), error, &mut backoff).await {
+                            Verdict::Again => break,
+                            Verdict::Over => return false,
+                        }
+                    }
+                    None => return false,
+                }
+            }
+        }
+        true
+    }
+
+    /// Delivers a dead letter under its old epoch and place, unless something newer has taken its place. An error asks to
+    /// try again later; `None`: the sink is not to be used any more.
+    async fn deliver_letter(&mut self, letter: &StoredDeadLetter) -> Option<Result<(), DeliveryError>> {
+        let (id, sink) = (letter.id, self.handle.name().to_owned());
+        let gone = move |letters: &Letters| letters.remove(Some(&BTreeSet::from([id])));
+        if let Some(epoch) = letter.superseded_by {
+            tracing::info!(sink, id, epoch, "a dead letter is dropped: it is superseded");
+            self.handle.metrics.superseded.add(1);
+            return on_letters(self.place(), gone).await.map(|_| Ok(()));
+        }
+        let (attempts, at) = (letter.attempts.saturating_add(1), self.clock.now());
+        let failed = |reason: String| move |letters: &Letters| letters.failed(id, &reason, attempts, at);
+        let Some(delta) = delta_of(letter).map(Arc::new) else {
+            return on_letters(self.place(), failed("it can't be read".to_owned())).await.map(Ok);
+        };
+        match self.attempt(std::slice::from_ref(&delta)).await {
+            Ok(position) => {
+                tracing::info!(sink, id, "a dead letter was delivered");
+                let recorded = self.acks.as_ref().and_then(AckSender::latest);
+                if let (Some(acks), Some(Acknowledged { epoch, .. })) = (&self.acks, recorded) {
+                    self.record(epoch, position);
+                    acks.settled().await;
+                }
+                self.handle.metrics.deltas.add(1);
+                self.handle.set_state(SinkState::Running);
+                let supersede = move |letters: &Letters| {
+                    letters.supersede(std::slice::from_ref(&delta))?;
+                    gone(letters)
+                };
+                on_letters(self.place(), supersede).await.map(|_| Ok(()))
+            }
+            Err(DeliveryError::Refused { reason }) => {
+                tracing::warn!(sink, id, reason, "a dead letter was refused again");
+                on_letters(self.place(), failed(reason)).await.map(Ok)
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+/// Works on the dead letters, away from the threads that must not block; while the disk is full it is tried again.
+/// `None` if the sink is not to be used any more.
+async fn on_letters<T: Send + 'static>(
+    (handle, longest): (&SinkHandle, Duration),
+    work: impl Fn(&Letters) -> Result<T, StorageError> + Clone + Send + 'static,
+) -> Option<T> {
+    loop {
+        let (letters, work) = (Arc::clone(&handle.letters), work.clone());
+        match tokio::task::spawn_blocking(move || work(&letters)).await {
+            Ok(Ok(done)) => return Some(done),
+            Ok(Err(error @ StorageError::NoSpace { .. })) => {
+                handle.set_state(SinkState::Parked(error.to_string()));
+                if let Verdict::Over = wait_for(handle, longest).await {
+                    return None;
+                }
+            }
+            Ok(Err(error)) => {
+                handle.fail(format!("its dead letters can't be written: {error}"));
+                return None;
+            }
+            Err(_) => {
+                handle.fail("its dead letters can't be written: that panicked".to_owned());
+                return None;
+            }
+        }
+    }
 }
 
 /// Waits as long as the error asks for.
 async fn failed(
-    handle: &SinkHandle,
-    random: &dyn Random,
+    (handle, random): (&SinkHandle, &dyn Random),
     error: DeliveryError,
     backoff: &mut Backoff,
 ) -> Verdict {
-    handle.metrics.failures.add(1);
-    if let DeliveryError::Refused { reason } = error {
-        tracing::error!(sink = handle.name(), reason, "sink parked");
-        handle.set_state(SinkState::Parked(reason));
-        return Verdict::Over;
-    }
     let wait = backoff.failed(random.next(), error.retry_after());
-    let (reason, attempts) = (error.to_string(), backoff.attempts());
-    let wait_ms = wait.as_millis() as u64;
-    tracing::warn!(sink = handle.name(), reason, attempts, wait_ms, "delivery failed");
-    handle.set_state(SinkState::Retrying { reason, attempts, wait });
+    let (attempts, wait_ms) = (backoff.attempts(), wait.as_millis() as u64);
+    if let DeliveryError::Refused { reason } = error {
+        tracing::error!(sink = handle.name(), reason, attempts, wait_ms, "sink parked: it takes nothing");
+        handle.set_state(SinkState::Parked(reason));
+    } else {
+        let reason = error.to_string();
+        tracing::warn!(sink = handle.name(), reason, attempts, wait_ms, "delivery failed");
+        handle.set_state(SinkState::Retrying { reason, attempts, wait });
+    }
+    wait_for(handle, wait).await
+}
+
+/// Waits. Nobody waits for a sink that is parked once nothing more follows: it gets the rest after the next start.
+async fn wait_for(handle: &SinkHandle, wait: Duration) -> Verdict {
+    let is_parked = matches!(handle.progress.borrow().state, SinkState::Parked(_));
     tokio::select! {
         () = tokio::time::sleep(wait) => {}
         () = handle.until_abandoned() => return Verdict::Over,
+        () = handle.queue.until_closed(), if is_parked => return Verdict::Over,
     }
     if handle.queue.is_given_up() { Verdict::Over } else { Verdict::Again }
+}
+
+#[cfg(feature = "planted-bugs")]
+async fn acknowledge_early(acks: Option<&AckSender>, batches: &[Arc<DeltaBatch>]) {
+    use tidewater_operators::planted::{Bug, active};
+    if active(Bug::AcknowledgedBeforeDelivery)
+        && let (Some(last), Some(acks)) = (batches.last(), acks)
+        && let Some(Acknowledged { position, .. }) = acks.latest()
+    {
+        acks.record(Acknowledged { epoch: last.epoch(), position });
+        acks.settled().await;
+    }
 }
 
 /// The longest a stuck sink is waited for once its engine has failed; its deltas come again after the restart.

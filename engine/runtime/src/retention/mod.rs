@@ -52,10 +52,8 @@ impl Retention {
         if !self.limits.is_any() {
             return Ok(());
         }
-        // One that was never open counts as new at the next start; one that is behind the change is corrected then.
-        let needs_all =
-            |sink: &Arc<SinkHandle>| !sink.has_opened() || sink.recorded_epoch() < self.changeover;
-        if sinks.iter().any(needs_all) {
+        // One that is behind the change is corrected at the next start.
+        if sinks.iter().any(|sink| sink.kept_epoch() < self.changeover) {
             return Ok(());
         }
         let acknowledged = crate::checkpoint::collect::acknowledged(sinks);

@@ -1,7 +1,7 @@
 //! What the tests of the running engine share: a pipeline, events, and sinks and sources that misbehave on request.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -10,7 +10,7 @@ use std::{
 };
 
 use tidewater::{
-    Change, DeltaBatch, Engine, Pipeline, ProfileId, Settings, Sink, pipeline::FixedEnvironment,
+    Change, Delta, DeltaBatch, Engine, Pipeline, ProfileId, Settings, Sink, pipeline::FixedEnvironment,
 };
 use tidewater_connector_api::{Acknowledged, DeliveryError, Position};
 use tokio::sync::Notify;
@@ -87,6 +87,10 @@ pub struct SinkRecord {
     pub stuck: AtomicBool,
     pub released: Notify,
     pub refuse: AtomicBool,
+    /// A call with a delta of one of these users fails so, and nothing of it is taken.
+    pub poison: Mutex<BTreeMap<String, DeliveryError>>,
+    /// The epoch of every delta that was taken, its place there and its reason, in order.
+    pub places: Mutex<Vec<(u64, usize, String)>>,
     pub panic: AtomicBool,
     pub attempts: AtomicU64,
 }
@@ -99,6 +103,16 @@ impl SinkRecord {
     pub fn release(&self) {
         self.stuck.store(false, Ordering::SeqCst);
         self.released.notify_waiters();
+    }
+
+    /// Calls with a delta of this user fail so.
+    pub fn poison(&self, user: &str, error: DeliveryError) {
+        self.poison.lock().unwrap().insert(user.to_owned(), error);
+    }
+
+    fn is_poison(&self, delta: &Delta<'_>) -> Option<DeliveryError> {
+        let poison = self.poison.lock().unwrap();
+        delta.identifiers().find_map(|(_, value)| poison.get(value).cloned())
     }
 
     pub fn epochs(&self) -> Vec<u64> {
@@ -147,8 +161,17 @@ impl Sink for TestSink {
         if failing.is_ok() {
             return Err(DeliveryError::not_applied("out of order"));
         }
+        if let Some(error) = batches.iter().flat_map(|b| b.iter()).find_map(|delta| record.is_poison(&delta))
+        {
+            return Err(error);
+        }
         let mut deltas = record.deltas.lock().unwrap();
+        let mut places = record.places.lock().unwrap();
         for batch in batches {
+            let place = |(place, delta): (usize, Delta<'_>)| {
+                (batch.epoch(), batch.offset() + place, delta.reason().to_owned())
+            };
+            places.extend(batch.iter().enumerate().map(place));
             assert!(!batch.is_empty(), "epoch {} was delivered without a delta", batch.epoch());
             for delta in batch.iter() {
                 deltas.push((batch.epoch(), delta.segment().to_owned(), delta.profile(), delta.change()));

@@ -7,6 +7,8 @@ mod common;
 mod extension;
 mod fixtures;
 mod ingest;
+mod letters;
+mod outbox;
 mod restart;
 mod retention;
 mod sinks;

@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod demo;
+pub mod dlq;
 pub mod export;
 pub mod generate;
 pub mod plan;

@@ -47,6 +47,7 @@ pub(crate) enum Kind {
     Manifest,
     State,
     Sealed,
+    DeadLetters,
 }
 
 impl Kind {
@@ -56,10 +57,11 @@ impl Kind {
             Self::Log => b"TWelog\r\n",
             Self::Quarantine => b"TWquar\r\n",
             Self::Ack => b"TWacks\r\n",
-            Self::Outbox => b"TWoutb\r\n",
+            Self::Outbox => b"TWobox\r\n",
             Self::Manifest => b"TWmani\r\n",
             Self::State => b"TWstat\r\n",
             Self::Sealed => b"TWseal\r\n",
+            Self::DeadLetters => b"TWdead\r\n",
         }
     }
 }
@@ -69,7 +71,8 @@ impl Kind {
 pub(crate) struct FileHeader {
     pub(crate) kind: Kind,
     pub(crate) salt: u64,
-    /// Log, sealed: the file's first epoch. Manifest, state: its epoch. Quarantine: the lowest id not given out before. Else 0.
+    /// Log, sealed: the file's first epoch. Manifest, state: its epoch. Quarantine, dead letters: the lowest id not given out
+    /// before. Outbox: its number. Else 0.
     pub(crate) base: u64,
 }
 

@@ -209,3 +209,33 @@ fn a_copy_that_ends_anywhere_is_whole_or_refused() {
     }
     assert!(refused > 20, "{refused} were refused, {whole} were whole");
 }
+
+#[test]
+fn what_waits_for_a_sink_and_what_it_would_not_take_is_in_the_copy() {
+    let files = SimFiles::new();
+    let mut running = Running::new(&files);
+    let acknowledged = running.acks.last().unwrap().epoch;
+    let (mut outbox, _) = running.state.open_outbox("updates", Default::default(), acknowledged).unwrap();
+    let (mut letters, _) = running.state.open_dead_letters("updates", Default::default()).unwrap();
+    let (after, context) = (acknowledged, b"names".as_slice());
+    let batch = crate::NewBatch { after, epoch: after + 2, context, bytes: b"deltas" };
+    assert_eq!(outbox.push(batch, false).unwrap(), crate::Pushed::Queued);
+    let letter = crate::NewDeadLetter {
+        epoch: after - 1,
+        cause: "refused",
+        reason: "no",
+        attempts: 1,
+        first_failed_at: Timestamp(0),
+        last_failed_at: Timestamp(0),
+        context,
+        bytes: b"delta",
+    };
+    assert_eq!(letters.append(&letter).unwrap(), Appended::Stored(1));
+    running.copy().unwrap();
+    let copy = StateDir::open_with(Arc::new(files.clone()), COPY, &new_state()).unwrap();
+    let (mut outbox, cut) = copy.open_outbox("updates", Default::default(), acknowledged).unwrap();
+    assert_eq!((cut, outbox.span().through), (None, after + 2));
+    assert_eq!(outbox.pop(after).unwrap().unwrap().bytes, b"deltas");
+    let letters: Vec<_> = copy.reader().dead_letters("updates").unwrap().map(Result::unwrap).collect();
+    assert_eq!((letters.len(), letters[0].bytes.as_slice()), (1, b"delta".as_slice()));
+}

@@ -111,6 +111,7 @@ fn write_sample(path: &Path) {
     drop((log, quarantine, acks, checkpoints, state));
     std::fs::remove_file(path.join("lock")).unwrap();
     std::fs::remove_dir(path.join("outbox")).unwrap();
+    std::fs::remove_dir(path.join("dead_letters")).unwrap();
 }
 
 #[test]
@@ -127,7 +128,7 @@ fn every_released_version_opens() {
     assert_eq!(read_all(state.reader().log(1)).0, entries(13));
     assert_eq!(state.open_quarantine(QuarantineOptions::default()).unwrap().0.len(), 2);
     assert_eq!(state.open_acks("updates").unwrap().0.last().unwrap().epoch, 11);
-    assert!(state.open_outbox("updates", Default::default()).unwrap().is_empty());
+    assert!(state.open_outbox("updates", Default::default(), 11).unwrap().0.is_empty());
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod acks;
 mod checkpoint;
 mod copy;
 mod damage;
+mod dead_letters;
 mod fixtures;
 mod log;
 mod outbox;

@@ -22,7 +22,17 @@ fn batch(epoch: u64, deltas: u128) -> Arc<DeltaBatch> {
 fn outbox(directory: &std::path::Path, max_bytes: u64) -> Outbox {
     let new = NewState { key: HashKey::FIXED, deployment: 1, definitions: Vec::new() };
     let state = StateDir::open(directory, &new).unwrap();
-    state.open_outbox("sink", OutboxOptions { max_bytes, ..OutboxOptions::default() }).unwrap()
+    open(&state, max_bytes, 0)
+}
+
+fn open(state: &StateDir, max_bytes: u64, acknowledged: u64) -> Outbox {
+    let options = OutboxOptions { max_bytes, ..OutboxOptions::default() };
+    state.open_outbox("sink", options, acknowledged).unwrap().0
+}
+
+/// A queue that has nothing.
+fn queue(memory_limit: usize, outbox: Option<Outbox>) -> Arc<SinkQueue> {
+    Arc::new(SinkQueue::new((0, 0), memory_limit, outbox, None))
 }
 
 async fn drain(queue: &Arc<SinkQueue>) -> Vec<u64> {
@@ -31,7 +41,7 @@ async fn drain(queue: &Arc<SinkQueue>) -> Vec<u64> {
     while let Some(batches) = queue.next(3).await {
         assert!(batches.len() <= 3);
         epochs.extend(batches.iter().map(|batch| batch.epoch()));
-        queue.delivered();
+        queue.delivered(usize::MAX);
     }
     epochs
 }
@@ -40,7 +50,7 @@ async fn drain(queue: &Arc<SinkQueue>) -> Vec<u64> {
 async fn what_goes_beyond_memory_comes_back_in_order() {
     let directory = tempfile::tempdir().unwrap();
     let limit = 3 * batch(1, 1).bytes();
-    let queue = Arc::new(SinkQueue::new(0, names(), limit, Some(outbox(directory.path(), 1 << 20)), None));
+    let queue = queue(limit, Some(outbox(directory.path(), 1 << 20)));
     for epoch in 1..=50 {
         assert_eq!(queue.push(&batch(epoch, 1)), Queued::Waits);
         assert!(queue.waiting().memory_bytes <= limit as u64);
@@ -51,14 +61,14 @@ async fn what_goes_beyond_memory_comes_back_in_order() {
     assert_eq!(first.iter().map(|batch| batch.epoch()).collect::<Vec<_>>(), [1, 2]);
     // Memory has room again, but what is on disk goes first.
     assert_eq!(queue.push(&batch(51, 1)), Queued::Waits);
-    assert_eq!(queue.delivered(), 2);
+    assert_eq!(queue.delivered(usize::MAX), 2);
     assert_eq!(drain(&queue).await, (3..=51).collect::<Vec<_>>());
     assert_eq!(queue.waiting(), Waiting::default());
 }
 
 #[tokio::test]
 async fn without_room_the_queue_is_given_up() {
-    let queue = Arc::new(SinkQueue::new(0, names(), 1, None, None));
+    let queue = queue(1, None);
     assert_eq!(queue.push(&batch(1, 1)), Queued::Waits);
     assert!(matches!(queue.push(&batch(2, 1)), Queued::NoRoom(reason) if reason.contains("state directory")));
     assert!(queue.is_given_up());
@@ -66,7 +76,7 @@ async fn without_room_the_queue_is_given_up() {
     assert!(queue.next(9).await.is_none());
 
     let directory = tempfile::tempdir().unwrap();
-    let queue = Arc::new(SinkQueue::new(0, names(), 1, Some(outbox(directory.path(), 300)), None));
+    let queue = super::tests::queue(1, Some(outbox(directory.path(), 300)));
     let full = (1..100).find_map(|epoch| match queue.push(&batch(epoch, 1)) {
         Queued::NoRoom(reason) => Some(reason),
         _ => None,
@@ -76,7 +86,7 @@ async fn without_room_the_queue_is_given_up() {
 
 #[tokio::test]
 async fn what_was_acknowledged_is_not_queued_again() {
-    let queue = Arc::new(SinkQueue::new(7, names(), 1 << 20, None, None));
+    let queue = Arc::new(SinkQueue::new((7, 7), 1 << 20, None, None));
     for epoch in 1..=9 {
         assert_eq!(queue.push(&batch(epoch, 1)), Queued::Waits);
     }
@@ -85,7 +95,7 @@ async fn what_was_acknowledged_is_not_queued_again() {
 
 #[tokio::test]
 async fn quiet_epochs_advance_a_sink_that_has_everything() {
-    let queue = Arc::new(SinkQueue::new(0, names(), 1 << 20, None, None));
+    let queue = queue(1 << 20, None);
     assert_eq!(queue.push(&batch(1, 0)), Queued::Nothing);
     assert_eq!(queue.push(&batch(2, 1)), Queued::Waits);
     assert_eq!(queue.push(&batch(3, 0)), Queued::Waits);
@@ -93,23 +103,23 @@ async fn quiet_epochs_advance_a_sink_that_has_everything() {
     assert_eq!(taken.len(), 1);
     // It is out, so it is not delivered yet.
     assert_eq!(queue.push(&batch(4, 0)), Queued::Waits);
-    assert_eq!(queue.delivered(), 4);
+    assert_eq!(queue.delivered(usize::MAX), 4);
     assert_eq!(queue.push(&batch(5, 0)), Queued::Nothing);
     // With more behind it, only what was taken out is delivered.
     assert_eq!(queue.push(&batch(6, 1)), Queued::Waits);
     assert_eq!(queue.push(&batch(7, 1)), Queued::Waits);
     queue.next(1).await.unwrap();
-    assert_eq!(queue.delivered(), 6);
+    assert_eq!(queue.delivered(usize::MAX), 6);
 }
 
 #[tokio::test]
 async fn a_sink_that_failed_meanwhile_is_not_said_to_have_everything() {
-    let queue = Arc::new(SinkQueue::new(0, names(), 1, None, None));
+    let queue = queue(1, None);
     queue.push(&batch(1, 1));
     queue.next(1).await.unwrap();
     queue.push(&batch(2, 1));
     assert!(matches!(queue.push(&batch(3, 1)), Queued::NoRoom(_)));
-    assert_eq!(queue.delivered(), 1);
+    assert_eq!(queue.delivered(usize::MAX), 1);
 }
 
 #[tokio::test]
@@ -120,7 +130,7 @@ async fn a_sink_that_followed_another_pipeline_gets_the_difference_once() {
     let correction = Correction::new(5, &names(), &before, &View::default());
     let directory = tempfile::tempdir().unwrap();
     let outbox = outbox(directory.path(), 1 << 20);
-    let queue = Arc::new(SinkQueue::new(2, names(), 1, Some(outbox), Some(correction)));
+    let queue = Arc::new(SinkQueue::new((2, 2), 1, Some(outbox), Some(correction)));
     for epoch in 1..=7 {
         // All but the first that fits go through the disk, names and all.
         assert_eq!(queue.push(&batch(epoch, 1)), Queued::Waits);
@@ -132,8 +142,68 @@ async fn a_sink_that_followed_another_pipeline_gets_the_difference_once() {
             let row = |delta: tidewater_model::Delta<'_>| (batch.epoch(), delta.segment().to_owned());
             told.extend(batch.iter().map(row));
         }
-        queue.delivered();
+        queue.delivered(usize::MAX);
     }
     let told: Vec<_> = told.iter().map(|(epoch, segment)| (*epoch, segment.as_str())).collect();
     assert_eq!(told, [(5, "loyal"), (5, "removed"), (6, "loyal"), (7, "loyal")]);
+}
+
+/// What a start finds after `queue` was left as it is, with this acknowledged: the queue again, and the epoch it has.
+fn restart(directory: &std::path::Path, queue: Arc<SinkQueue>, acknowledged: u64) -> (Arc<SinkQueue>, u64) {
+    queue.release();
+    let new = NewState { key: HashKey::FIXED, deployment: 1, definitions: Vec::new() };
+    let outbox = open(&StateDir::open(directory, &new).unwrap(), 1 << 20, acknowledged);
+    let has = outbox.span().through;
+    (Arc::new(SinkQueue::new((acknowledged, has), 1 << 20, Some(outbox), None)), has)
+}
+
+#[tokio::test]
+async fn what_waits_at_a_checkpoint_is_there_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    // Room for four in memory; the first two of eight are being delivered when the checkpoint is made.
+    let limit = 4 * batch(1, 1).bytes();
+    for epochs in [2, 4, 8] {
+        let directory = directory.path().join(epochs.to_string());
+        let queue = queue(limit, Some(outbox(&directory, 1 << 20)));
+        for epoch in 1..=epochs {
+            assert_eq!(queue.push(&batch(epoch, 1)), Queued::Waits);
+        }
+        assert_eq!(queue.push(&batch(epochs + 1, 0)), Queued::Waits);
+        queue.next(2).await.unwrap();
+        assert_eq!(queue.kept(0), Some(0));
+        queue.keep().unwrap();
+        assert_eq!(queue.kept(0), Some(epochs + 1));
+        let written = std::fs::read_dir(directory.join("outbox/sink")).unwrap().count();
+        queue.keep().unwrap();
+        // Nothing has come since: nothing is written again.
+        assert_eq!(std::fs::read_dir(directory.join("outbox/sink")).unwrap().count(), written);
+
+        let (queue, has) = restart(&directory, queue, 1);
+        assert_eq!(has, epochs + 1);
+        // The log makes them again, and what follows.
+        for epoch in 1..=epochs + 2 {
+            assert_eq!(queue.push(&batch(epoch, 1)), Queued::Waits);
+        }
+        let expected: Vec<u64> = (2..=epochs).chain([epochs + 2]).collect();
+        assert_eq!(drain(&queue).await, expected);
+        queue.forget(epochs + 2);
+        assert_eq!(std::fs::read_dir(directory.join("outbox/sink")).unwrap().count(), 0);
+    }
+}
+
+#[tokio::test]
+async fn what_was_delivered_without_being_written_down_counts_once_it_is_recorded() {
+    let directory = tempfile::tempdir().unwrap();
+    let queue = queue(1 << 20, Some(outbox(directory.path(), 1 << 20)));
+    for epoch in 1..=3 {
+        queue.push(&batch(epoch, 1));
+    }
+    queue.next(2).await.unwrap();
+    assert_eq!(queue.delivered(1), 1);
+    queue.keep().unwrap();
+    // The acknowledgement of the first may be lost: then it is nowhere.
+    assert_eq!((queue.kept(0), queue.kept(1)), (None, Some(3)));
+    let (queue, has) = restart(directory.path(), queue, 0);
+    assert_eq!(has, 0);
+    drop(queue);
 }

@@ -6,6 +6,7 @@ mod failing;
 mod panicking;
 mod slow;
 mod stuck;
+mod uncertain;
 
 pub use basic::{BasicSink, Delivered};
 pub use duplicating::DuplicatingSink;
@@ -13,3 +14,4 @@ pub use failing::FailingSink;
 pub use panicking::PanickingSink;
 pub use slow::SlowSink;
 pub use stuck::StuckSink;
+pub use uncertain::{Applied, Shares, UncertainSink};

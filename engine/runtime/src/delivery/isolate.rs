@@ -1,0 +1,210 @@
+//! Finds out what it is that a destination does not take: one delta, a few, or everything.
+//!
+//! What is refused alone, by a destination that takes other deltas, becomes a dead letter. If nothing at all is taken the
+//! fault is not the deltas': a wrong token must not make dead letters of a million of them. Then the sink waits, and says so.
+//!
+//! Epochs are settled in order: a later one is tried only once it is known of every delta of the ones before that it is
+//! refused. Within an epoch order is free, since a profile enters or leaves a segment once at most.
+
+use std::{ops::Range, sync::Arc};
+
+use tidewater_connector_api::{DeliveryError, Position};
+use tidewater_model::{DeltaBatch, Timestamp};
+
+use super::{letters::Refusal, task::Delivery};
+
+/// So many deltas are tried alone, spread over a refused epoch, before it is taken that all are refused. If half of them
+/// are fine, one of 16 is fine in all but 1 of 65,536 cases; and a destination that refuses everything is not asked more
+/// often than this each time.
+const PROBES: usize = 16;
+
+/// The failed attempts at one delivery.
+pub(super) struct Failing {
+    pub(super) attempts: u32,
+    pub(super) first_failed_at: Timestamp,
+    /// It went on failing for so long that what fails may be given up, as if it were refused.
+    pub(super) is_given_up: bool,
+}
+
+impl Failing {
+    /// Whether the deltas themselves may be at fault.
+    pub(super) fn suspects(&self, error: &DeliveryError) -> bool {
+        self.is_given_up || matches!(error, DeliveryError::Refused { .. })
+    }
+}
+
+/// An epoch of which the destination has taken some: that must not be delivered again as long as this process lives. After a
+/// crash nothing of it is acknowledged, and the sink knows what to do.
+pub(super) struct Partial {
+    epoch: u64,
+    /// What is still to be delivered, the last part first.
+    open: Vec<Range<usize>>,
+    refused: Vec<Refusal>,
+    /// Where the destination stands.
+    position: Position,
+}
+
+/// What became of an epoch.
+enum Tried {
+    /// All was taken but these.
+    Taken(Position, Vec<Refusal>),
+    /// Every single delta was refused.
+    Refused(Vec<Refusal>, DeliveryError),
+    /// It is not known.
+    Unknown(DeliveryError),
+}
+
+impl Delivery {
+    /// Delivers of these epochs what the destination takes, as far as it can be told apart from what it does not, and leaves
+    /// in `batches` those that are not settled, with the reason. `Err` if the sink is not to be used any more.
+    pub(super) async fn isolate(
+        &mut self,
+        batches: &mut Vec<Arc<DeltaBatch>>,
+        failing: &Failing,
+    ) -> Result<Option<DeliveryError>, ()> {
+        let (mut at, mut refused, mut error) = (0, Vec::new(), None);
+        while at < batches.len() && refused.len() < PROBES {
+            let batch = Arc::clone(&batches[at]);
+            at += 1;
+            match self.try_apart(&batch, failing).await {
+                Tried::Taken(position, few) => {
+                    refused.extend(few);
+                    let settled: Vec<_> = batches.drain(..at).collect();
+                    if !self.settle(&settled, std::mem::take(&mut refused), position).await {
+                        return Err(());
+                    }
+                    at = 0;
+                }
+                Tried::Refused(all, last) => {
+                    refused.extend(all);
+                    error = Some(last);
+                }
+                Tried::Unknown(last) => {
+                    error = Some(last);
+                    break;
+                }
+            }
+        }
+        Ok(error.filter(|_| !batches.is_empty()))
+    }
+
+    /// Makes dead letters of what was refused, then acknowledges the epochs.
+    async fn settle(
+        &mut self,
+        batches: &[Arc<DeltaBatch>],
+        refused: Vec<Refusal>,
+        position: Position,
+    ) -> bool {
+        #[cfg(feature = "planted-bugs")]
+        {
+            use tidewater_operators::planted::{Bug, active};
+            if active(Bug::DeadLetterAcknowledgedFirst) {
+                return self.acknowledge(batches, refused.len(), position).await && self.bury(refused).await;
+            }
+        }
+        let buried = refused.len();
+        self.bury(refused).await && self.acknowledge(batches, buried, position).await
+    }
+
+    /// Whether some of these epochs has been taken, so that they can't be delivered as they are.
+    pub(super) fn is_partly_taken(&self, batches: &[Arc<DeltaBatch>]) -> bool {
+        let taken = self.partial.as_ref().map(|partial| partial.epoch);
+        taken.is_some_and(|epoch| batches.iter().any(|batch| batch.epoch() == epoch))
+    }
+
+    /// Delivers what can be delivered of an epoch.
+    async fn try_apart(&mut self, batch: &Arc<DeltaBatch>, failing: &Failing) -> Tried {
+        if let Some(partial) = self.partial.take_if(|partial| partial.epoch == batch.epoch()) {
+            return self.try_rest(batch, partial, failing).await;
+        }
+        let all = 0..batch.len();
+        let mut error = match self.attempt(std::slice::from_ref(batch)).await {
+            Ok(position) => return Tried::Taken(position, Vec::new()),
+            Err(error) => error,
+        };
+        if !failing.suspects(&error) {
+            return Tried::Unknown(error);
+        }
+        if all.len() == 1 {
+            return Tried::Refused(vec![self.refusal(batch, 0, failing, &error)], error);
+        }
+        let (mut refused, mut settled, mut taken) = (Vec::new(), Vec::new(), None);
+        let probes = PROBES.min(all.len());
+        for place in (0..probes).map(|probe| probe * all.len() / probes) {
+            settled.push(place);
+            match self.try_part(batch, place..place + 1).await {
+                Ok(position) => {
+                    taken = Some(position);
+                    break;
+                }
+                Err(last) if failing.suspects(&last) => {
+                    refused.push(self.refusal(batch, place, failing, &last));
+                    error = last;
+                }
+                Err(last) => return Tried::Unknown(last),
+            }
+        }
+        let Some(position) = taken else {
+            return match refused.len() == all.len() {
+                true => Tried::Refused(refused, error),
+                false => Tried::Unknown(error),
+            };
+        };
+        let mut open = Vec::new();
+        let mut end = batch.len();
+        for place in settled.iter().rev() {
+            open.push(place + 1..end);
+            end = *place;
+        }
+        open.push(0..end);
+        self.try_rest(batch, Partial { epoch: batch.epoch(), open, refused, position }, failing).await
+    }
+
+    /// Delivers what can be delivered of the rest of an epoch: a destination that takes some of it is asked about ever smaller
+    /// parts of what it refuses.
+    async fn try_rest(&mut self, batch: &DeltaBatch, mut partial: Partial, failing: &Failing) -> Tried {
+        while let Some(part) = partial.open.pop() {
+            if part.is_empty() {
+                continue;
+            }
+            match self.try_part(batch, part.clone()).await {
+                Ok(position) => partial.position = position,
+                Err(error) if !failing.suspects(&error) => {
+                    partial.open.push(part);
+                    self.partial = Some(partial);
+                    return Tried::Unknown(error);
+                }
+                Err(error) if part.len() == 1 => {
+                    partial.refused.push(self.refusal(batch, part.start, failing, &error));
+                }
+                Err(_) => {
+                    let middle = part.start + part.len() / 2;
+                    partial.open.push(middle..part.end);
+                    partial.open.push(part.start..middle);
+                }
+            }
+        }
+        let Partial { position, mut refused, .. } = partial;
+        refused.sort_by_key(|refusal| refusal.delta.offset());
+        Tried::Taken(position, refused)
+    }
+
+    async fn try_part(&mut self, batch: &DeltaBatch, part: Range<usize>) -> Result<Position, DeliveryError> {
+        self.attempt(&[Arc::new(batch.part(part))]).await
+    }
+
+    fn refusal(&self, batch: &DeltaBatch, place: usize, failing: &Failing, error: &DeliveryError) -> Refusal {
+        let cause = match error {
+            DeliveryError::Refused { .. } => "refused",
+            _ => "given_up",
+        };
+        Refusal {
+            delta: batch.part(place..place + 1),
+            cause,
+            reason: error.to_string(),
+            attempts: failing.attempts + 1,
+            first_failed_at: failing.first_failed_at,
+            last_failed_at: self.clock.now(),
+        }
+    }
+}

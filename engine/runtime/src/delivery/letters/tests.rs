@@ -1,0 +1,93 @@
+#![allow(clippy::unwrap_used)]
+
+use tidewater_model::{Change, DeltaBatchBuilder, HashKey, delta::DeltaNames};
+use tidewater_storage::{DeadLetterOptions, NewState, StateDir};
+
+use super::*;
+
+/// A delta of a profile and one of two segments.
+fn delta(epoch: u64, segment: usize, profile: u128) -> DeltaBatch {
+    let names = Arc::new(DeltaNames::new(vec!["loyal".into(), "new".into()], vec!["user_id".into()]));
+    let mut builder = DeltaBatchBuilder::new(epoch, Timestamp(0), names);
+    builder.delta(segment, ProfileId(profile), Change::Entered);
+    builder.reason("because");
+    builder.finish()
+}
+
+fn refusal(epoch: u64, segment: usize, profile: u128) -> Refusal {
+    Refusal {
+        delta: delta(epoch, segment, profile),
+        cause: "refused",
+        reason: "no".into(),
+        attempts: 1,
+        first_failed_at: Timestamp(1),
+        last_failed_at: Timestamp(2),
+    }
+}
+
+fn open(directory: &std::path::Path, max_bytes: u64) -> Letters {
+    let new = NewState { key: HashKey::FIXED, deployment: 1, definitions: Vec::new() };
+    let state = StateDir::open(directory, &new).unwrap();
+    Letters::on_disk(state.open_dead_letters("sink", DeadLetterOptions { max_bytes }).unwrap().0).unwrap()
+}
+
+fn superseded(letters: &Letters) -> Vec<(u64, Option<u64>)> {
+    letters.read(None).unwrap().iter().map(|letter| (letter.id, letter.superseded_by)).collect()
+}
+
+#[test]
+fn newer_deltas_of_the_same_supersede_older_ones_also_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    for is_on_disk in [false, true] {
+        let mut letters = match is_on_disk {
+            true => open(directory.path(), 1 << 20),
+            false => Letters::in_memory(1 << 20),
+        };
+        assert!(letters.is_current());
+        let all = [refusal(5, 0, 1), refusal(5, 0, 2), refusal(5, 1, 1), refusal(6, 0, 3)];
+        assert_eq!(letters.add(&all).unwrap(), Added::All);
+        assert_eq!(letters.add(&all[..2]).unwrap(), Added::All, "they are there already");
+        // Of another segment, of another profile, and not newer.
+        letters.supersede(&[Arc::new(delta(6, 1, 2)), Arc::new(delta(5, 0, 1))]).unwrap();
+        assert_eq!(superseded(&letters), [(1, None), (2, None), (3, None), (4, None)]);
+        letters.supersede(&[Arc::new(delta(7, 0, 1))]).unwrap();
+        if is_on_disk {
+            drop(letters);
+            letters = open(directory.path(), 1 << 20);
+        }
+        // One that becomes a letter itself does the same.
+        assert_eq!(letters.add(&[refusal(9, 0, 2)]).unwrap(), Added::All);
+        assert_eq!(superseded(&letters), [(1, Some(7)), (2, Some(9)), (3, None), (4, None), (5, None)]);
+        assert_eq!(letters.mark(Some(&BTreeSet::from([1, 4, 77]))).unwrap(), 2);
+        assert_eq!(letters.marked(9).unwrap().iter().map(|letter| letter.id).collect::<Vec<_>>(), [1, 4]);
+        letters.failed(4, "again", 2, Timestamp(3)).unwrap();
+        assert_eq!(letters.remove(Some(&BTreeSet::from([1]))).unwrap(), 1);
+        assert!(!letters.has_marked());
+        assert_eq!(letters.mark(None).unwrap(), 4);
+        assert_eq!(letters.remove(None).unwrap(), 4);
+        assert_eq!((letters.counts().letters, letters.has_marked(), letters.is_current()), (0, false, true));
+    }
+}
+
+#[test]
+fn when_there_is_no_room_it_says_how_many_are_letters() {
+    let directory = tempfile::tempdir().unwrap();
+    let letters = open(directory.path(), 900);
+    let all: Vec<Refusal> = (1..20).map(|epoch| refusal(epoch, 0, epoch.into())).collect();
+    let Added::Full(count) = letters.add(&all).unwrap() else { panic!("there is room for all") };
+    assert!(count > 1 && letters.counts().letters == count as u64);
+    letters.remove(None).unwrap();
+    assert!(matches!(letters.add(&all[count..]).unwrap(), Added::Full(_)));
+}
+
+#[test]
+fn in_memory_the_oldest_make_room() {
+    let letters = Letters::in_memory(1_000);
+    for epoch in 1..=50 {
+        assert_eq!(letters.add(&[refusal(epoch, 0, epoch.into())]).unwrap(), Added::All);
+        assert!(letters.counts().bytes <= 1_000);
+    }
+    let counts = letters.counts();
+    assert_eq!(counts.letters + counts.dropped, 50);
+    assert_eq!(letters.read(None).unwrap().last().unwrap().epoch, 50);
+}

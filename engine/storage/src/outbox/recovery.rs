@@ -1,0 +1,134 @@
+//! What of an outbox counts after a start: all that follows without a gap on what the sink has acknowledged.
+
+use std::collections::VecDeque;
+use std::path::Path;
+
+use super::{Entry, Kept, decode, file_name};
+use crate::error::StorageError;
+use crate::files::{Files, Mode};
+use crate::frame::{FILE_HEADER_LEN, FrameReader, FrameWriter, Kind, Step};
+use crate::log::Recovered;
+
+/// What was found.
+pub(super) struct Found {
+    pub(super) kept: VecDeque<Kept>,
+    pub(super) next_number: u64,
+    pub(super) through: u64,
+    /// Behind what is acknowledged.
+    pub(super) batches: u64,
+    pub(super) bytes: u64,
+    pub(super) recovered: Option<Recovered>,
+}
+
+/// The valid beginning of one file.
+struct Scanned {
+    number: u64,
+    header: crate::frame::FileHeader,
+    last: u64,
+    synced: u64,
+    end: u64,
+}
+
+/// Reads all files, cuts off what does not count, and makes durable what does.
+pub(super) fn recover(files: &dyn Files, directory: &Path, acknowledged: u64) -> Result<Found, StorageError> {
+    let numbers = numbers(files, directory)?;
+    let mut found = Found {
+        kept: VecDeque::new(),
+        next_number: numbers.last().map_or(0, |last| last + 1),
+        through: acknowledged,
+        batches: 0,
+        bytes: 0,
+        recovered: None,
+    };
+    let mut durable_before = 0;
+    let mut scanned = Vec::new();
+    for &number in &numbers {
+        if found.recovered.is_none() {
+            let path = directory.join(file_name(number));
+            match scan(files, &path, number, &mut found, &mut durable_before) {
+                Ok(file) => scanned.push(file),
+                // A file that a crash has left without a header.
+                Err(StorageError::Damaged { file, offset, detail }) => {
+                    found.recovered = Some(Recovered { file, offset, cut_bytes: 0, detail });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if scanned.last().is_none_or(|file| file.number != number) {
+            remove(files, &directory.join(file_name(number)))?;
+        }
+    }
+    for file in scanned {
+        let path = directory.join(file_name(file.number));
+        if file.last <= acknowledged {
+            remove(files, &path)?;
+            continue;
+        }
+        let is_cut = found.recovered.as_ref().is_some_and(|recovered| recovered.file == path);
+        if file.number >= durable_before || is_cut {
+            let blob =
+                files.open(&path, Mode::Write).map_err(|error| StorageError::io("open", &path, error))?;
+            FrameWriter::resume(blob, &path, file.header, file.synced, file.end)?;
+        }
+        found.kept.push_back(Kept { number: file.number, last: file.last });
+    }
+    files.sync_dir(directory).map_err(|error| StorageError::io("sync", directory, error))?;
+    Ok(found)
+}
+
+/// Reads a file up to the first entry that does not count, which it notes as where the outbox was cut off.
+fn scan(
+    files: &dyn Files,
+    path: &Path,
+    number: u64,
+    found: &mut Found,
+    durable_before: &mut u64,
+) -> Result<Scanned, StorageError> {
+    let mut reader = FrameReader::open(files, path, Kind::Outbox)?;
+    let header = *reader.header();
+    let mut file = Scanned { number, header, last: 0, synced: FILE_HEADER_LEN, end: FILE_HEADER_LEN };
+    let mut payload = Vec::new();
+    let detail = loop {
+        let frame = match reader.next(&mut payload, 0)? {
+            Step::End => return Ok(file),
+            Step::Bad(detail) => break detail,
+            Step::Frame(frame) => frame,
+        };
+        let Ok((entry, _)) = decode(&reader, &payload) else { break "an entry cannot be decoded" };
+        match entry {
+            Entry::Context { durable_before: before } => *durable_before = before.max(*durable_before),
+            // Acknowledged, or no news.
+            Entry::Batch { epoch: last, .. } | Entry::Quiet { through: last, .. }
+                if last <= found.through =>
+            {
+                file.last = file.last.max(last);
+            }
+            Entry::Batch { after, .. } | Entry::Quiet { after, .. } if after > found.through => {
+                break "what should stand before it is missing";
+            }
+            Entry::Batch { epoch, .. } => {
+                (found.through, file.last) = (epoch, epoch);
+                found.batches += 1;
+                found.bytes += frame.end - frame.offset;
+            }
+            Entry::Quiet { through, .. } => (found.through, file.last) = (through, through),
+        }
+        (file.synced, file.end) = (frame.synced, frame.end);
+    };
+    let cut_bytes = reader.len() - file.end;
+    let (offset, detail) = (file.end, detail.to_owned());
+    found.recovered = Some(Recovered { file: path.to_owned(), offset, cut_bytes, detail });
+    Ok(file)
+}
+
+fn numbers(files: &dyn Files, directory: &Path) -> Result<Vec<u64>, StorageError> {
+    let names = files.list(directory).map_err(|error| StorageError::io("list", directory, error))?;
+    let mut numbers: Vec<u64> =
+        names.iter().filter(|name| name.len() == 20).filter_map(|name| name.parse().ok()).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+fn remove(files: &dyn Files, path: &Path) -> Result<(), StorageError> {
+    files.remove(path).map_err(|error| StorageError::io("remove", path, error))
+}

@@ -1,0 +1,143 @@
+//! Dead letters are kept until they have gone, with what became of them; full is said, and nothing synced is lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{Appended, DeadLetterOptions, DeadLetters, NewDeadLetter, StoredDeadLetter};
+
+fn open(state: &StateDir, max_bytes: u64) -> DeadLetters {
+    state.open_dead_letters("Ads", DeadLetterOptions { max_bytes }).unwrap().0
+}
+
+fn append(letters: &mut DeadLetters, epoch: u64) -> Appended {
+    let letter = NewDeadLetter {
+        epoch,
+        cause: "refused",
+        reason: "no such audience",
+        attempts: 3,
+        first_failed_at: Timestamp(epoch as i64),
+        last_failed_at: Timestamp(epoch as i64 + 5),
+        context: b"names",
+        bytes: &vec![epoch as u8; epoch as usize % 40],
+    };
+    letters.append(&letter).unwrap()
+}
+
+fn expected(id: u64, epoch: u64) -> StoredDeadLetter {
+    StoredDeadLetter {
+        id,
+        epoch,
+        cause: "refused".into(),
+        reason: "no such audience".into(),
+        attempts: 3,
+        first_failed_at: Timestamp(epoch as i64),
+        last_failed_at: Timestamp(epoch as i64 + 5),
+        superseded_by: None,
+        is_marked: false,
+        context: b"names".to_vec(),
+        bytes: vec![epoch as u8; epoch as usize % 40],
+    }
+}
+
+fn read(letters: &DeadLetters) -> Vec<StoredDeadLetter> {
+    letters.read(None).unwrap().map(Result::unwrap).collect()
+}
+
+proptest! {
+    #[test]
+    fn it_holds_what_has_not_gone(steps in prop::collection::vec((0..8u8, 0..40u64), 1..120)) {
+        let files = SimFiles::new();
+        let mut directory = Some(state(&files));
+        let mut letters = open(directory.as_ref().unwrap(), 1 << 20);
+        let mut model: BTreeMap<u64, StoredDeadLetter> = BTreeMap::new();
+        let mut next_id = 1;
+        for (step, number) in steps {
+            let ids: BTreeSet<u64> = model.keys().copied().filter(|id| id % 4 == number % 4).collect();
+            match step {
+                0..=2 => {
+                    prop_assert_eq!(append(&mut letters, number), Appended::Stored(next_id));
+                    letters.sync().unwrap();
+                    model.insert(next_id, expected(next_id, number));
+                    next_id += 1;
+                }
+                3 => {
+                    letters.mark(&ids).unwrap();
+                    ids.iter().for_each(|id| model.get_mut(id).unwrap().is_marked = true);
+                }
+                4 => if let Some((&id, letter)) = model.iter_mut().nth(number as usize) {
+                    letters.failed(id, "again", 4, Timestamp(99)).unwrap();
+                    (letter.is_marked, letter.reason) = (false, "again".into());
+                    (letter.attempts, letter.last_failed_at) = (4, Timestamp(99));
+                },
+                5 => {
+                    letters.superseded(&ids, number).unwrap();
+                    ids.iter().for_each(|id| model.get_mut(id).unwrap().superseded_by = Some(number));
+                }
+                6 => {
+                    letters.remove(&ids).unwrap();
+                    model.retain(|id, _| !ids.contains(id));
+                }
+                _ => {
+                    drop((letters, directory.take()));
+                    files.crash(number);
+                    directory = Some(state(&files));
+                    letters = open(directory.as_ref().unwrap(), 1 << 20);
+                }
+            }
+            let all: Vec<StoredDeadLetter> = model.values().cloned().collect();
+            prop_assert_eq!(read(&letters), all.clone());
+            prop_assert_eq!(letters.len(), all.len() as u64);
+            let outside: Vec<_> = reader(&files).dead_letters("Ads").unwrap().map(Result::unwrap).collect();
+            prop_assert_eq!(outside, all);
+            let some: Vec<u64> =
+                letters.read(Some(ids.clone())).unwrap().map(|letter| letter.unwrap().id).collect();
+            prop_assert_eq!(some, ids.into_iter().filter(|id| model.contains_key(id)).collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn it_says_when_it_is_full_and_takes_more_once_some_have_gone() {
+    let files = SimFiles::new();
+    let state = state(&files);
+    let mut letters = open(&state, 600);
+    let mut count = 0;
+    while append(&mut letters, 7) != Appended::Full {
+        count += 1;
+    }
+    assert!(count > 3 && letters.bytes() <= 600);
+    assert_eq!(append(&mut letters, 7), Appended::Full);
+    letters.remove(&BTreeSet::from([1, 2])).unwrap();
+    assert_eq!(append(&mut letters, 7), Appended::Stored(count + 1));
+    assert_eq!(read(&letters).len() as u64, count - 1);
+    assert!(reader(&files).dead_letters("nobody").unwrap().next().is_none());
+}
+
+#[test]
+fn a_torn_tail_is_cut_and_damage_before_it_is_an_error() {
+    let files = SimFiles::new();
+    let first = state(&files);
+    let mut letters = open(&first, 1 << 20);
+    for epoch in 1..=3 {
+        let _ = append(&mut letters, epoch);
+        letters.sync().unwrap();
+    }
+    drop((letters, first));
+    let path = PathBuf::from("state/dead_letters/%41ds");
+    let whole = files.contents(&path).unwrap();
+    for len in 40..whole.len() {
+        let copy = files.fork();
+        copy.set_contents(&path, &whole[..len]);
+        let state = state(&copy);
+        let found = read(&open(&state, 1 << 20));
+        assert!(found.len() < 3);
+        assert_eq!(found, (1..=found.len() as u64).map(|id| expected(id, id)).collect::<Vec<_>>());
+    }
+    let mut bytes = whole.clone();
+    bytes[70] ^= 1;
+    files.set_contents(&path, &bytes);
+    let damaged = state(&files).open_dead_letters("Ads", DeadLetterOptions::default());
+    assert!(matches!(damaged, Err(StorageError::Damaged { .. })));
+}
