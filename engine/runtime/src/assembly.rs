@@ -298,6 +298,7 @@ fn tasks(
             give_up_after: Duration::from_millis(shared.settings.sink_give_up_after_ms),
             clock: Arc::clone(clock),
             random: Arc::clone(random),
+            partial: None,
         }));
         SinkTask { delivery, acks }
     };

@@ -51,7 +51,7 @@ async fn hundred_thousand(shares: Shares, seed: u64) -> Applied {
     let clock = Arc::new(ManualClock::new(NOON));
     let engine = Engine::builder(&pipeline())
         .in_memory()
-        .clock(clock.clone())
+        .clock(Arc::clone(&clock) as _)
         .settings(Settings { sink_memory_bytes: 1 << 30, ..eager() })
         .sink("uncertain", UncertainSink::new(&applied, shares, seed, 2))
         .start()

@@ -3,7 +3,6 @@
 //! Engines work on threads of their own, so a bug is planted for the whole process and all are tried in one test.
 #![allow(clippy::unwrap_used)]
 
-#[expect(dead_code, reason = "what happens in these lives is planned")]
 mod lives;
 
 use std::{

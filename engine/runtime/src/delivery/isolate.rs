@@ -33,6 +33,17 @@ impl Failing {
     }
 }
 
+/// An epoch of which the destination has taken some: that must not be delivered again as long as this process lives. After a
+/// crash nothing of it is acknowledged, and the sink knows what to do.
+pub(super) struct Partial {
+    epoch: u64,
+    /// What is still to be delivered, the last part first.
+    open: Vec<Range<usize>>,
+    refused: Vec<Refusal>,
+    /// Where the destination stands.
+    position: Position,
+}
+
 /// What became of an epoch.
 enum Tried {
     /// All was taken but these.
@@ -50,9 +61,8 @@ impl Delivery {
         &mut self,
         batches: &mut Vec<Arc<DeltaBatch>>,
         failing: &Failing,
-        mut error: DeliveryError,
     ) -> Result<Option<DeliveryError>, ()> {
-        let (mut at, mut refused) = (0, Vec::new());
+        let (mut at, mut refused, mut error) = (0, Vec::new(), None);
         while at < batches.len() && refused.len() < PROBES {
             let batch = Arc::clone(&batches[at]);
             at += 1;
@@ -67,15 +77,24 @@ impl Delivery {
                 }
                 Tried::Refused(all, last) => {
                     refused.extend(all);
-                    error = last;
+                    error = Some(last);
                 }
                 Tried::Unknown(last) => {
-                    error = last;
+                    error = Some(last);
+                    let before = at - 1;
+                    if before > 0 && self.is_partly_taken(&batches[before..at]) {
+                        // It takes something, so the epochs before are refused. It stands where it stood before this one.
+                        let settled: Vec<_> = batches.drain(..before).collect();
+                        let position = self.recorded_position();
+                        if !self.settle(&settled, std::mem::take(&mut refused), position).await {
+                            return Err(());
+                        }
+                    }
                     break;
                 }
             }
         }
-        Ok((!batches.is_empty()).then_some(error))
+        Ok(error.filter(|_| !batches.is_empty()))
     }
 
     /// Makes dead letters of what was refused, then acknowledges the epochs.
@@ -96,8 +115,17 @@ impl Delivery {
         self.bury(refused).await && self.acknowledge(batches, buried, position).await
     }
 
+    /// Whether some of these epochs has been taken, so that they can't be delivered as they are.
+    pub(super) fn is_partly_taken(&self, batches: &[Arc<DeltaBatch>]) -> bool {
+        let taken = self.partial.as_ref().map(|partial| partial.epoch);
+        taken.is_some_and(|epoch| batches.iter().any(|batch| batch.epoch() == epoch))
+    }
+
     /// Delivers what can be delivered of an epoch.
     async fn try_apart(&mut self, batch: &Arc<DeltaBatch>, failing: &Failing) -> Tried {
+        if let Some(partial) = self.partial.take_if(|partial| partial.epoch == batch.epoch()) {
+            return self.try_rest(batch, partial, failing).await;
+        }
         let all = 0..batch.len();
         let mut error = match self.attempt(std::slice::from_ref(batch)).await {
             Ok(position) => return Tried::Taken(position, Vec::new()),
@@ -131,42 +159,41 @@ impl Delivery {
                 false => Tried::Unknown(error),
             };
         };
-        self.try_rest(batch, &settled, (position, refused), failing).await
-    }
-
-    /// Delivers what can be delivered of the deltas between those that are settled: a destination that takes some of an
-    /// epoch is asked about ever smaller parts of what it refuses.
-    async fn try_rest(
-        &mut self,
-        batch: &DeltaBatch,
-        settled: &[usize],
-        (mut position, mut refused): (Position, Vec<Refusal>),
-        failing: &Failing,
-    ) -> Tried {
-        let mut parts: Vec<Range<usize>> = Vec::new();
+        let mut open = Vec::new();
         let mut end = batch.len();
         for place in settled.iter().rev() {
-            parts.push(place + 1..end);
+            open.push(place + 1..end);
             end = *place;
         }
-        parts.push(0..end);
-        while let Some(part) = parts.pop() {
+        open.push(0..end);
+        self.try_rest(batch, Partial { epoch: batch.epoch(), open, refused, position }, failing).await
+    }
+
+    /// Delivers what can be delivered of the rest of an epoch: a destination that takes some of it is asked about ever smaller
+    /// parts of what it refuses.
+    async fn try_rest(&mut self, batch: &DeltaBatch, mut partial: Partial, failing: &Failing) -> Tried {
+        while let Some(part) = partial.open.pop() {
             if part.is_empty() {
                 continue;
             }
             match self.try_part(batch, part.clone()).await {
-                Ok(later) => position = later,
-                Err(error) if !failing.suspects(&error) => return Tried::Unknown(error),
+                Ok(position) => partial.position = position,
+                Err(error) if !failing.suspects(&error) => {
+                    partial.open.push(part);
+                    self.partial = Some(partial);
+                    return Tried::Unknown(error);
+                }
                 Err(error) if part.len() == 1 => {
-                    refused.push(self.refusal(batch, part.start, failing, &error));
+                    partial.refused.push(self.refusal(batch, part.start, failing, &error));
                 }
                 Err(_) => {
                     let middle = part.start + part.len() / 2;
-                    parts.push(middle..part.end);
-                    parts.push(part.start..middle);
+                    partial.open.push(middle..part.end);
+                    partial.open.push(part.start..middle);
                 }
             }
         }
+        let Partial { position, mut refused, .. } = partial;
         refused.sort_by_key(|refusal| refusal.delta.offset());
         Tried::Taken(position, refused)
     }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{
     SinkHandle,
     acks::AckSender,
-    isolate::Failing,
+    isolate::{Failing, Partial},
     letters::{Added, Letters, Refusal, delta_of},
     retry::Backoff,
 };
@@ -29,6 +29,8 @@ pub(crate) struct Delivery {
     pub(crate) give_up_after: Duration,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
+    /// `None` to begin with.
+    pub(super) partial: Option<Partial>,
 }
 
 /// So many dead letters are read at a time to be delivered again.
@@ -139,24 +141,28 @@ impl Delivery {
         loop {
             #[cfg(feature = "planted-bugs")]
             acknowledge_early(self.acks.as_ref(), &batches).await;
-            let mut error = match self.attempt(&batches).await {
-                Ok(position) => return self.acknowledge(&batches, 0, position).await,
-                Err(error) => error,
+            let error = match self.is_partly_taken(&batches) {
+                true => None,
+                false => match self.attempt(&batches).await {
+                    Ok(position) => return self.acknowledge(&batches, 0, position).await,
+                    Err(error) => Some(error),
+                },
             };
             let is_given_up = began.elapsed() >= self.give_up_after;
             let failing = Failing { attempts: backoff.attempts() + 1, first_failed_at, is_given_up };
-            if failing.suspects(&error) {
-                let before = batches.len();
-                error = match self.isolate(&mut batches, &failing, error).await {
+            let before = batches.len();
+            let error = match error {
+                Some(error) if !failing.suspects(&error) => error,
+                _ => match self.isolate(&mut batches, &failing).await {
                     Ok(Some(error)) => error,
                     Ok(None) => return true,
                     Err(()) => return false,
-                };
-                if batches.len() < before {
-                    // It takes something: what fails now is another delivery.
-                    backoff = Backoff::new(self.retry.clone());
-                    (began, first_failed_at) = (Instant::now(), self.clock.now());
-                }
+                },
+            };
+            if batches.len() < before {
+                // It takes something: what fails now is another delivery.
+                backoff = Backoff::new(self.retry.clone());
+                (began, first_failed_at) = (Instant::now(), self.clock.now());
             }
             let is_refused = matches!(error, DeliveryError::Refused { .. });
             if let Verdict::Over = failed((&self.handle, &*self.random), error, &mut backoff).await {
@@ -206,6 +212,11 @@ impl Delivery {
         if let Some(acks) = &self.acks {
             acks.record(Acknowledged { epoch, position });
         }
+    }
+
+    /// The position that was acknowledged last.
+    pub(super) fn recorded_position(&self) -> Position {
+        self.acks.as_ref().and_then(AckSender::latest).map(|latest| latest.position).unwrap_or_default()
     }
 
     /// Makes dead letters of what was refused, durably; waits for room. False if the sink is not to be used any more.
