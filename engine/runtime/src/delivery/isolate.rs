@@ -35,7 +35,7 @@ impl Failing {
 
 /// An epoch of which the destination has taken some: that must not be delivered again as long as this process lives. After a
 /// crash nothing of it is acknowledged, and the sink knows what to do.
-pub(super) struct Partial {
+pub(crate) struct Partial {
     epoch: u64,
     /// What is still to be delivered, the last part first.
     open: Vec<Range<usize>>,
@@ -81,6 +81,15 @@ impl Delivery {
                 }
                 Tried::Unknown(last) => {
                     error = Some(last);
+                    let before = at - 1;
+                    if before > 0 && self.is_partly_taken(&batches[before..at]) {
+                        // It takes something, so the epochs before are refused. It stands where it stood before this one.
+                        let settled: Vec<_> = batches.drain(..before).collect();
+                        let position = self.recorded_position();
+                        if !self.settle(&settled, std::mem::take(&mut refused), position).await {
+                            return Err(());
+                        }
+                    }
                     break;
                 }
             }

@@ -30,7 +30,7 @@ pub(crate) struct Delivery {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
     /// `None` to begin with.
-    pub(super) partial: Option<Partial>,
+    pub(crate) partial: Option<Partial>,
 }
 
 /// So many dead letters are read at a time to be delivered again.
@@ -212,6 +212,11 @@ impl Delivery {
         if let Some(acks) = &self.acks {
             acks.record(Acknowledged { epoch, position });
         }
+    }
+
+    /// The position that was acknowledged last.
+    pub(super) fn recorded_position(&self) -> Position {
+        self.acks.as_ref().and_then(AckSender::latest).map(|latest| latest.position).unwrap_or_default()
     }
 
     /// Makes dead letters of what was refused, durably; waits for room. False if the sink is not to be used any more.

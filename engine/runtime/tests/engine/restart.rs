@@ -240,7 +240,8 @@ async fn a_rebuild_brings_sinks_from_the_old_memberships_to_the_new() {
     late.stuck.store(true, Ordering::SeqCst);
     orders(&engine, 3..6, 2).await;
     until("the prompt one has everything", || prompt.members("buyer").len() == 6).await;
-    let _ = soon(engine.shutdown(std::time::Duration::from_millis(30))).await.unwrap();
+    // Whatever is not done by then is left as by a crash.
+    let _ = soon(engine.shutdown(std::time::Duration::from_millis(30))).await;
     assert_eq!((late.members("buyer").len(), late.members("loyal").len()), (3, 3));
     late.release();
 
