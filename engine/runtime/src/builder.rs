@@ -112,8 +112,8 @@ impl Builder {
     }
 
     /// Keeps the state directory on another file system.
-    #[cfg(test)]
-    pub(crate) fn files(mut self, files: Arc<dyn Files>) -> Self {
+    #[cfg(any(test, feature = "testing"))]
+    pub fn files(mut self, files: Arc<dyn Files>) -> Self {
         self.files = files;
         self
     }
@@ -174,7 +174,7 @@ impl Builder {
             sinks: self.sinks.iter().map(|(name, _)| name.clone()).collect(),
             spill_bytes: self.settings.sink_spill_bytes,
         };
-        let opening = tokio::task::spawn_blocking(move || opening.open());
+        let opening = crate::threads::blocking(move || opening.open());
         opening.await.map_err(|_| Error::failed("opening the state directory panicked"))?.map(Some)
     }
 }

@@ -24,6 +24,8 @@ pub mod files;
 mod frame;
 mod log;
 mod outbox;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 mod quarantine;
 #[cfg(any(test, feature = "testing"))]
 pub mod sim;
