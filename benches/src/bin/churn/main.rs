@@ -112,8 +112,7 @@ async fn main() -> Result<(), Failure> {
         "peak_bytes": process::peak_bytes(),
         "cpu_seconds": round(process::cpu_seconds()),
     });
-    let counted: Vec<_> =
-        samples.into_iter().filter(|sample| at(sample, "second") >= args.warm_up as f64).collect();
+    let counted: Vec<_> = samples.into_iter().filter(|sample| sample.second >= args.warm_up as f64).collect();
     if let Value::Object(report) = &mut report {
         report.extend(trends(&counted));
     }
@@ -143,14 +142,15 @@ fn pipeline(dedup: &str) -> Result<Pipeline, Failure> {
 }
 
 /// Looks at memory and counters until the run is over.
-async fn sample(args: &Args, engine: &Engine) -> Result<Vec<Value>, Failure> {
+async fn sample(args: &Args, engine: &Engine) -> Result<Vec<Point>, Failure> {
     let mut file = std::fs::File::create(&args.samples)?;
     let (started, mut samples) = (Instant::now(), Vec::new());
     while started.elapsed() < Duration::from_secs(args.seconds) {
         tokio::time::sleep(SAMPLE).await;
         let sample = look(engine, started.elapsed()).await?;
         writeln!(file, "{sample}")?;
-        samples.push(sample);
+        // A whole sample takes kilobytes, and this process is what is measured.
+        samples.push(Point::of(&sample));
     }
     Ok(samples)
 }
@@ -181,25 +181,42 @@ async fn look(engine: &Engine, elapsed: Duration) -> Result<Value, Failure> {
     }))
 }
 
+/// What is kept of a sample.
+#[derive(Clone, Copy, Debug)]
+struct Point {
+    second: f64,
+    events: f64,
+    resident: f64,
+    known: f64,
+}
+
+impl Point {
+    fn of(sample: &Value) -> Self {
+        let at = |name: &str| sample[name].as_f64().unwrap_or(0.0);
+        Self {
+            second: at("second"),
+            events: at("events"),
+            resident: at("resident_bytes"),
+            known: at("known_bytes"),
+        }
+    }
+}
+
 /// How memory went, by time and by event: of the process, and of the parts that the engine knows.
-fn trends(samples: &[Value]) -> Map<String, Value> {
-    let of = |x: &str, y: &str| {
-        let points: Vec<_> = samples.iter().map(|sample| (at(sample, x), at(sample, y))).collect();
+fn trends(samples: &[Point]) -> Map<String, Value> {
+    let of = |x: fn(&Point) -> f64, y: fn(&Point) -> f64| {
+        let points: Vec<_> = samples.iter().map(|sample| (x(sample), y(sample))).collect();
         trend::line(&points)
     };
-    let resident = of("second", "resident_bytes");
-    let known = of("second", "known_bytes");
+    let resident = of(|point| point.second, |point| point.resident);
+    let known = of(|point| point.second, |point| point.known);
     let mut trends = Map::new();
     let mut put = |name: &str, figure: f64| trends.insert(name.to_owned(), json!(round(figure)));
     put("resident_mean_bytes", resident.mean);
     put("resident_percent_per_hour", resident.slope * 3_600.0 / resident.mean * 100.0);
     put("known_mean_bytes", known.mean);
     put("known_percent_per_hour", known.slope * 3_600.0 / known.mean * 100.0);
-    put("resident_bytes_per_event", of("events", "resident_bytes").slope);
-    put("known_bytes_per_event", of("events", "known_bytes").slope);
+    put("resident_bytes_per_event", of(|point| point.events, |point| point.resident).slope);
+    put("known_bytes_per_event", of(|point| point.events, |point| point.known).slope);
     trends
-}
-
-fn at(sample: &Value, name: &str) -> f64 {
-    sample[name].as_f64().unwrap_or(0.0)
 }
