@@ -9,11 +9,9 @@
 
 use std::{
     sync::{Arc, Mutex},
-    thread::{self, JoinHandle},
     time::Duration,
 };
 
-use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use tidewater_connector_api::{Acknowledged, BoxSink, BoxSource, Clock, Position};
 use tidewater_model::delta::DeltaNames;
 use tidewater_operators::{Plan, Texts, extension::Extension};
@@ -54,6 +52,7 @@ use crate::{
     shutdown::{SinkTask, Tasks},
     sources::{self, SourceHandle},
     status::ReplayProgress,
+    threads::{self, Entry, Receiver, Sender, Thread, bounded, unbounded},
     worker::{ToWorker, WorkerThread, allocators},
 };
 
@@ -209,7 +208,7 @@ struct Threads {
 
 impl Threads {
     /// Starts all of them; the sequencer last, since it begins the work.
-    fn start(self, common: &Common) -> Result<Vec<JoinHandle<()>>, Error> {
+    fn start(self, common: &Common) -> Result<Vec<Thread>, Error> {
         let Self { workers, publisher, collector, sealer, logger, sequencer } = self;
         let mut threads = Vec::new();
         for worker in workers {
@@ -246,11 +245,13 @@ fn spawn(
     common: &Common,
     keep: impl Send + 'static,
     run: impl FnOnce() -> Result<(), Error> + Send + 'static,
-) -> Result<JoinHandle<()>, Error> {
+) -> Result<Thread, Error> {
     let (lifecycle, intake) = (Arc::clone(&common.lifecycle), Arc::clone(&common.intake));
     let part = part.to_owned();
-    let thread = thread::Builder::new().name(format!("tidewater {part}"));
-    let spawned = thread.spawn(move || {
+    let name = format!("tidewater {part}");
+    // Workers meet before they take turns: each waits for all others while its channels to them are made.
+    let entry = if part.starts_with("worker") { Entry::Later } else { Entry::AtOnce };
+    let spawned = threads::spawn(name, entry, move || {
         guarded(&lifecycle, &part, run);
         if lifecycle.is_failed() {
             intake.close();
@@ -297,7 +298,7 @@ fn checkpoint_threads(
 
 fn tasks(
     shared: &Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<Thread>,
     sources: Vec<BoxSource>,
     sinks: Vec<SinkParts>,
     (clock, random): (&Arc<dyn Clock>, &Arc<dyn Random>),

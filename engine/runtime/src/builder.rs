@@ -121,8 +121,8 @@ impl Builder {
     }
 
     /// Keeps the state directory on another file system.
-    #[cfg(test)]
-    pub(crate) fn files(mut self, files: Arc<dyn Files>) -> Self {
+    #[cfg(any(test, feature = "testing"))]
+    pub fn files(mut self, files: Arc<dyn Files>) -> Self {
         self.files = files;
         self
     }
@@ -186,7 +186,7 @@ impl Builder {
             log: LogOptions { file_bytes: self.settings.log_file_bytes },
             letter_bytes: self.settings.dead_letter_bytes,
         };
-        let opening = tokio::task::spawn_blocking(move || opening.open());
+        let opening = crate::threads::blocking(move || opening.open());
         opening.await.map_err(|_| Error::failed("opening the state directory panicked"))?.map(Some)
     }
 }

@@ -141,7 +141,7 @@ impl Engine {
         work: impl FnOnce(&Letters) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let letters = Arc::clone(self.sink_handle(sink)?.letters());
-        let working = tokio::task::spawn_blocking(move || work(&letters));
+        let working = crate::threads::blocking(move || work(&letters));
         working.await.map_err(|_| Error::failed("reading dead letters panicked"))?
     }
 }

@@ -44,6 +44,7 @@ mod status;
 mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod threads;
 mod worker;
 
 pub use builder::Builder;

@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam::channel::{Receiver, Sender};
 use tidewater_connector_api::{Accepted, Position, RawEvents, ReceiptSender, SendError};
 use tidewater_model::{RejectReason, Timestamp};
 use tidewater_storage::{
@@ -16,8 +15,14 @@ use tidewater_storage::{
 use tokio::sync::oneshot;
 
 use crate::{
-    error::Error, lifecycle::Lifecycle, metrics::Metrics, progress::Progress, publisher::ToPublisher,
-    retention::seal::SealSender, sequencer::intake::Intake,
+    error::Error,
+    lifecycle::Lifecycle,
+    metrics::Metrics,
+    progress::Progress,
+    publisher::ToPublisher,
+    retention::seal::SealSender,
+    sequencer::intake::Intake,
+    threads::{self, Receiver, Sender},
 };
 
 /// One fsync is not made to wait for more than this many bytes.
@@ -100,6 +105,12 @@ impl LogEntry {
         }
     }
 
+    /// Resolves the receipts.
+    #[cfg(feature = "planted-bugs")]
+    fn answer(&mut self) {
+        self.receipts.drain(..).for_each(|(receipt, accepted)| receipt.resolve(Ok(accepted)));
+    }
+
     /// Fails the receipts.
     pub(crate) fn failed(self, reason: &str) {
         for (receipt, _) in self.receipts {
@@ -178,6 +189,14 @@ impl Logger {
             next = if bytes < GROUP_BYTES { self.receiver.try_recv().ok() } else { None };
         }
         let started = Instant::now();
+        #[cfg(feature = "planted-bugs")]
+        {
+            use tidewater_storage::planted::{Bug, active};
+            refused &= !active(Bug::QuarantineNotSynced);
+            if active(Bug::AcknowledgedBeforeSync) {
+                group.iter_mut().for_each(LogEntry::answer);
+            }
+        }
         if refused {
             self.quarantine.sync()?;
         }
@@ -252,7 +271,7 @@ fn with_room(
         };
         trouble(Some(lack))?;
         waited = true;
-        std::thread::sleep(NO_SPACE_WAIT);
+        threads::sleep(NO_SPACE_WAIT);
     }
 }
 

@@ -109,7 +109,7 @@ pub fn stored_pipeline(path: impl AsRef<Path>) -> Result<Pipeline, Error> {
     pipeline_of(&Stored::decode(&StateReader::open(path)?.meta().definitions)?)
 }
 
-fn pipeline_of(stored: &Stored) -> Result<Pipeline, Error> {
+pub(crate) fn pipeline_of(stored: &Stored) -> Result<Pipeline, Error> {
     Pipeline::from_definitions(&stored.definitions).map_err(|errors| Error::config(errors.to_string()))
 }
 

@@ -1,6 +1,6 @@
 //! The way down, in the order data flows: sources, then what was taken in, then sinks; never past the deadline.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{task::JoinHandle, time::Instant};
 
@@ -10,11 +10,12 @@ use crate::{
     error::Error,
     sequencer::message::Message,
     status::{ShutdownReport, SinkState},
+    threads::{self, Thread},
 };
 
 /// Everything an engine has started.
 pub(crate) struct Tasks {
-    pub(crate) threads: Vec<thread::JoinHandle<()>>,
+    pub(crate) threads: Vec<Thread>,
     pub(crate) sources: Vec<JoinHandle<()>>,
     pub(crate) sinks: Vec<SinkTask>,
     pub(crate) monitor: JoinHandle<()>,
@@ -46,7 +47,7 @@ pub(crate) async fn shutdown(
     let unfinished_sources = stop_sources(shared, tasks.sources, deadline).await;
     shared.intake.close();
     shared.intake.post(Message::Finish);
-    let mut threads = std::pin::pin!(join_threads(tasks.threads));
+    let mut threads = std::pin::pin!(threads::join(tasks.threads));
     let mut drained = tokio::time::timeout_at(deadline, &mut threads).await.is_ok();
     let is_all_out = shared.progress.epochs().lag() == 0;
     if !drained && is_all_out && shared.checkpoints.as_ref().is_some_and(|control| control.is_busy()) {
@@ -103,16 +104,6 @@ async fn stop_sources(shared: &Shared, tasks: Vec<JoinHandle<()>>, deadline: Ins
         }
     }
     unfinished
-}
-
-async fn join_threads(threads: Vec<thread::JoinHandle<()>>) {
-    let joined = tokio::task::spawn_blocking(move || {
-        for thread in threads {
-            // Their panics have been caught and reported inside.
-            let _ = thread.join();
-        }
-    });
-    let _ = joined.await;
 }
 
 async fn close_sinks(shared: &Shared, tasks: Vec<SinkTask>, deadline: Instant) {

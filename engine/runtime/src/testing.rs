@@ -1,5 +1,7 @@
 //! [`TestEngine`]: the same acceptance and the same dataflow as a running engine, one call at a time.
 
+mod replay;
+
 use std::sync::Arc;
 
 use tidewater_connector_api::RawEvents;
@@ -15,7 +17,11 @@ use crate::{
     sequencer::assembler::{BLOCK, Outcome},
 };
 
-pub use crate::lockstep::{Identity, Membership};
+pub use self::replay::{Replayed, ReplayedEpoch, replay};
+pub use crate::{
+    lockstep::{Identity, Membership},
+    threads::{Turns, take_turns},
+};
 
 /// What became of an event that was not refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Instant};
 
-use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use tidewater_model::Timestamp;
 use tidewater_operators::{
     Changes, Plan, Texts,
@@ -27,6 +26,7 @@ use crate::{
     publisher::ToPublisher,
     sequencer::message::{At, Job},
     subscription::Mailbox,
+    threads::{self, Receiver, Sender, TryRecvError},
 };
 
 /// A message to a worker.
@@ -62,6 +62,7 @@ impl WorkerThread {
     pub(crate) fn run(self) -> Result<(), Error> {
         self.lifecycle.unpark_on_failure(std::thread::current());
         let mut worker = new_worker(self.allocator);
+        threads::enter();
         let mut dataflow = WorkerDataflow::build_with(&mut worker, self.plan, self.texts, &self.extensions);
         if self.checkpoints.is_some() {
             dataflow.track_changes();
@@ -77,7 +78,7 @@ impl WorkerThread {
                     dataflow.feed(input);
                     while !dataflow.is_complete() {
                         // Parks only while other workers are busy; a failure of one of them unparks it.
-                        worker.step_or_park(None);
+                        threads::step(&mut worker);
                         if self.lifecycle.is_failed() {
                             return Ok(());
                         }

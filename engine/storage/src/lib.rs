@@ -29,6 +29,8 @@ mod frame;
 mod log;
 mod meta;
 mod outbox;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 mod quarantine;
 #[cfg(any(test, feature = "testing"))]
 pub mod sim;

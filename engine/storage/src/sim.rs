@@ -35,14 +35,26 @@ pub enum Fault {
     Error(io::ErrorKind),
     /// A write takes only so many bytes (at least one) and reports that.
     Short(usize),
+    /// The power goes before it is done, as [`SimFiles::cut_power`] with this seed; a write may still have taken its bytes.
+    PowerCut(u64),
 }
 
-/// The file system; clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct SimFiles(Arc<Mutex<Disk>>);
+/// Is told of every call but those that change names alone, before it is done, and says how it fails, if it does.
+pub type OnCall = Arc<dyn Fn(Operation, &Path) -> Option<Fault> + Send + Sync>;
 
-#[derive(Debug, Default)]
+/// The file system; clones share it, and belong to the same life of it.
+#[derive(Clone, Debug, Default)]
+pub struct SimFiles {
+    disk: Arc<Mutex<Disk>>,
+    /// Which life of the machine or process it is used in.
+    life: u64,
+}
+
+#[derive(Default)]
 struct Disk {
+    life: u64,
+    on_call: Option<OnCall>,
+    broken_rules: Vec<String>,
     directories: BTreeSet<PathBuf>,
     names: BTreeMap<PathBuf, usize>,
     durable_names: BTreeMap<PathBuf, usize>,
@@ -54,12 +66,20 @@ struct Disk {
     locks: BTreeMap<PathBuf, std::sync::Weak<()>>,
 }
 
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Disk").field("life", &self.life).field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
 /// A file's contents: as read, as a crash leaves them, and what lies between.
 #[derive(Debug, Default)]
 struct Node {
     current: Vec<u8>,
     durable: Vec<u8>,
     pending: Vec<Change>,
+    /// The life in which a sync of it failed: nothing may be written to it any more then, nor be synced.
+    failed_in: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -169,6 +189,63 @@ impl SimFiles {
         self.disk().locks.clear();
     }
 
+    /// Cuts the power as [`crash`](Self::crash) does; whoever used the disk before finds that nothing works any more.
+    pub fn cut_power(&self, seed: u64) {
+        self.crash(seed);
+        self.disk().life += 1;
+    }
+
+    /// Ends the process as [`kill`](Self::kill) does; whatever of it still runs finds that nothing works any more.
+    pub fn end_process(&self) {
+        let mut disk = self.disk();
+        disk.locks.clear();
+        disk.life += 1;
+    }
+
+    /// Whether this life of the machine or process is over.
+    pub fn is_over(&self) -> bool {
+        self.life != self.disk().life
+    }
+
+    /// The same disk in the life that has begun behind the last power cut or the last end of a process.
+    pub fn next_life(&self) -> Self {
+        let life = self.disk().life;
+        Self { disk: Arc::clone(&self.disk), life }
+    }
+
+    /// Asks this before every call.
+    pub fn on_call(&self, on_call: Option<OnCall>) {
+        self.disk().on_call = on_call;
+    }
+
+    /// Rules that were broken: files that were written or synced again in the life in which a sync of them had failed.
+    pub fn broken_rules(&self) -> Vec<String> {
+        self.disk().broken_rules.clone()
+    }
+
+    /// Takes note of a call, and fails it if it is to fail.
+    fn enter(&self, operation: Operation, path: &Path) -> io::Result<Option<Fault>> {
+        let on_call = self.disk().on_call.clone();
+        // Outside of the lock: other threads may go on meanwhile.
+        let asked = on_call.and_then(|on_call| on_call(operation, path));
+        let mut disk = self.disk();
+        if self.life != disk.life {
+            return Err(io::Error::other("the power is off"));
+        }
+        Ok(disk.enter(operation).or(asked))
+    }
+
+    fn enter_or_fail(&self, operation: Operation, path: &Path) -> io::Result<()> {
+        match self.enter(operation, path)? {
+            Some(Fault::Error(kind)) => Err(kind.into()),
+            Some(Fault::PowerCut(seed)) => {
+                self.cut_power(seed);
+                Err(io::Error::other("the power is off"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The contents of a file as they would be read.
     pub fn contents(&self, path: &Path) -> Option<Vec<u8>> {
         let disk = self.disk();
@@ -178,7 +255,7 @@ impl SimFiles {
     /// Replaces the contents of a file, durably.
     pub fn set_contents(&self, path: &Path, bytes: &[u8]) {
         let mut disk = self.disk();
-        let node = Node { current: bytes.to_vec(), durable: bytes.to_vec(), pending: Vec::new() };
+        let node = Node { current: bytes.to_vec(), durable: bytes.to_vec(), ..Node::default() };
         disk.nodes.push(node);
         let node = disk.nodes.len() - 1;
         disk.names.insert(path.to_owned(), node);
@@ -197,19 +274,21 @@ impl SimFiles {
             current: node.current.clone(),
             durable: node.durable.clone(),
             pending: node.pending.clone(),
+            failed_in: None,
         });
-        Self(Arc::new(Mutex::new(Disk {
+        let disk = Disk {
             directories: disk.directories.clone(),
             names: disk.names.clone(),
             durable_names: disk.durable_names.clone(),
             pending_names: disk.pending_names.clone(),
             nodes: nodes.collect(),
             ..Disk::default()
-        })))
+        };
+        Self { disk: Arc::new(Mutex::new(disk)), life: 0 }
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -223,10 +302,10 @@ impl Disk {
         Some(self.faults.swap_remove(index).2)
     }
 
-    fn enter_or_fail(&mut self, operation: Operation) -> io::Result<()> {
-        match self.enter(operation) {
-            Some(Fault::Error(kind)) => Err(kind.into()),
-            _ => Ok(()),
+    /// Takes note if a file may not be used any more.
+    fn use_of(&mut self, node: usize, path: &Path, how: &str) {
+        if self.nodes[node].failed_in == Some(self.life) {
+            self.broken_rules.push(format!("{} {how} although a sync of it has failed", path.display()));
         }
     }
 
@@ -256,12 +335,13 @@ impl Files for SimFiles {
     }
 
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Box<dyn Blob>> {
+        self.enter_or_fail(Operation::Open, path)?;
         let mut disk = self.disk();
-        disk.enter_or_fail(Operation::Open)?;
         let node = match (disk.names.get(path).copied(), mode) {
             (Some(node), Mode::Create) => {
                 let node_mut = &mut disk.nodes[node];
                 node_mut.current.clear();
+                node_mut.failed_in = None;
                 node_mut.pending.push(Change::SetLen(0));
                 node
             }
@@ -274,7 +354,7 @@ impl Files for SimFiles {
             }
             (None, _) => return Err(io::ErrorKind::NotFound.into()),
         };
-        Ok(Box::new(SimBlob { files: self.clone(), node }))
+        Ok(Box::new(SimBlob { files: self.clone(), path: path.to_owned(), node }))
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -285,8 +365,8 @@ impl Files for SimFiles {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.enter_or_fail(Operation::Rename, to)?;
         let mut disk = self.disk();
-        disk.enter_or_fail(Operation::Rename)?;
         if !disk.names.contains_key(from) {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -296,6 +376,9 @@ impl Files for SimFiles {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut disk = self.disk();
+        if self.life != disk.life {
+            return Err(io::Error::other("the power is off"));
+        }
         if !disk.names.contains_key(path) {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -304,8 +387,8 @@ impl Files for SimFiles {
     }
 
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
+        self.enter_or_fail(Operation::SyncDir, directory)?;
         let mut disk = self.disk();
-        disk.enter_or_fail(Operation::SyncDir)?;
         let disk = &mut *disk;
         disk.pending_names.retain(|change| {
             let here = change.directory() == directory;
@@ -319,6 +402,9 @@ impl Files for SimFiles {
 
     fn lock(&self, path: &Path) -> io::Result<Locking> {
         let mut disk = self.disk();
+        if self.life != disk.life {
+            return Err(io::Error::other("the power is off"));
+        }
         if disk.locks.get(path).is_some_and(|lock| lock.upgrade().is_some()) {
             return Ok(Locking::Busy { holder: None });
         }
@@ -331,13 +417,14 @@ impl Files for SimFiles {
 
 struct SimBlob {
     files: SimFiles,
+    path: PathBuf,
     node: usize,
 }
 
 impl Blob for SimBlob {
     fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut disk = self.files.disk();
-        disk.enter_or_fail(Operation::Read)?;
+        self.files.enter_or_fail(Operation::Read, &self.path)?;
+        let disk = self.files.disk();
         let contents = &disk.nodes[self.node].current;
         let rest = &contents[contents.len().min(offset as usize)..];
         let count = rest.len().min(buffer.len());
@@ -346,11 +433,20 @@ impl Blob for SimBlob {
     }
 
     fn write_at(&mut self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        let mut disk = self.files.disk();
         let mut bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
-        match disk.enter(Operation::Write) {
+        let fault = self.files.enter(Operation::Write, &self.path)?;
+        let mut disk = self.files.disk();
+        disk.use_of(self.node, &self.path, "is written");
+        match fault {
             Some(Fault::Error(kind)) => return Err(kind.into()),
             Some(Fault::Short(count)) => bytes.truncate(count.max(1)),
+            Some(Fault::PowerCut(seed)) => {
+                // Any part of it may have come to the disk.
+                disk.nodes[self.node].pending.push(Change::Write { offset: offset as usize, bytes });
+                drop(disk);
+                self.files.cut_power(seed);
+                return Err(io::Error::other("the power is off"));
+            }
             None => {}
         }
         if let Some(capacity) = disk.capacity {
@@ -374,8 +470,9 @@ impl Blob for SimBlob {
     }
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
+        self.files.enter_or_fail(Operation::SetLen, &self.path)?;
         let mut disk = self.files.disk();
-        disk.enter_or_fail(Operation::SetLen)?;
+        disk.use_of(self.node, &self.path, "is cut");
         let change = Change::SetLen(len as usize);
         let node = &mut disk.nodes[self.node];
         change.apply(&mut node.current);
@@ -384,9 +481,17 @@ impl Blob for SimBlob {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        let result = self.files.enter_or_fail(Operation::Sync, &self.path);
         let mut disk = self.files.disk();
-        let result = disk.enter_or_fail(Operation::Sync);
+        if self.files.life != disk.life {
+            return result;
+        }
+        disk.use_of(self.node, &self.path, "is synced");
+        let life = disk.life;
         let node = &mut disk.nodes[self.node];
+        if result.is_err() {
+            node.failed_in = Some(life);
+        }
         for change in node.pending.drain(..) {
             if result.is_ok() {
                 change.apply(&mut node.durable);

@@ -105,7 +105,7 @@ fn trim_run(
         }
     }
     if expired > 0 {
-        pool.drop_first(panes, expired);
+        pool.drop_first(panes, width, expired);
     }
 }
 

@@ -113,12 +113,16 @@ impl PanePool {
     }
 
     /// Drops the first `count` panes.
-    pub(crate) fn drop_first(&mut self, panes: &mut Panes, count: usize) {
+    pub(crate) fn drop_first(&mut self, panes: &mut Panes, width: usize, count: usize) {
         let left = panes.len() - count;
         if left == 0 {
-            self.release(panes);
-        } else {
-            panes.set_run(panes.first() + count, left);
+            return self.release(panes);
+        }
+        panes.set_run(panes.first() + count, left);
+        // Else every run would in time have a block for the most that it has ever held. What is left fits twice into the
+        // smaller block, so that it does not grow back at once.
+        if panes.class().is_some_and(|class| class > SMALLEST && left * width <= 1 << (class - 2)) {
+            self.move_to(panes, width, 2 * left * width);
         }
     }
 
@@ -175,7 +179,12 @@ impl PanePool {
         let words = (panes.len() + 1) * width;
         // Twice what is there: a run that grows pane by pane is moved a logarithmic number of times.
         let wanted = if panes.len() == 0 { words } else { (2 * panes.len()).max(2) * width };
-        let class = wanted.next_power_of_two().trailing_zeros().max(SMALLEST);
+        self.move_to(panes, width, wanted);
+    }
+
+    /// Moves a run into a block of so many words.
+    fn move_to(&mut self, panes: &mut Panes, width: usize, words: usize) {
+        let class = words.next_power_of_two().trailing_zeros().max(SMALLEST);
         let block = self.allocate(class);
         let old = self.get(*panes, width).to_vec();
         let len = panes.len();
@@ -249,7 +258,7 @@ mod tests {
                 words[width - 2] += 1;
                 *model.entry(time).or_default() += 1;
                 if drop == 0 && model.len() > 3 {
-                    pool.drop_first(run, 2);
+                    pool.drop_first(run, width, 2);
                     model.pop_first();
                     model.pop_first();
                 }
@@ -265,6 +274,25 @@ mod tests {
         }
     }
 
+    /// Runs that take turns in being long need the memory of one, not of all.
+    #[test]
+    fn a_run_that_was_long_gives_its_block_back() {
+        let (mut pool, mut bytes) = (PanePool::new(), Vec::new());
+        let mut runs = [Panes { block: 0, run: 0 }; 200];
+        for run in &mut runs {
+            (0..4_000).for_each(|time| _ = pool.at(run, 2, time));
+            for _ in 0..3_998 {
+                pool.drop_first(run, 2, 1);
+            }
+            assert_eq!(
+                pool.get(*run, 2).chunks_exact(2).map(|pane| pane[0]).collect::<Vec<_>>(),
+                [3_998, 3_999]
+            );
+            bytes.push(pool.bytes());
+        }
+        assert!(bytes[199] < bytes[0] + 64 * 1_024, "{} bytes, {} with the first", bytes[199], bytes[0]);
+    }
+
     #[test]
     fn a_run_may_move_on_and_grow_at_either_end() {
         let (mut pool, mut run) = (PanePool::new(), Panes { block: 0, run: 0 });
@@ -278,7 +306,7 @@ mod tests {
             words[0] = step as u64;
             model.insert(time, step as u64);
             if step < 2_000 && model.len() > 300 {
-                pool.drop_first(&mut run, 1);
+                pool.drop_first(&mut run, 2, 1);
                 model.pop_first();
             }
             if step % 97 == 0 || step > 5_990 {

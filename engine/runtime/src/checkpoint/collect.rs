@@ -6,10 +6,9 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use tidewater_model::Timestamp;
 use tidewater_storage::{Checkpoints, Manifest, StateFile, StorageError};
 
@@ -27,6 +26,7 @@ use crate::{
     retention::Retention,
     sequencer::{assembler::Snapshot, intake::Intake, message::Message},
     status::SinkState,
+    threads::{self, Receiver, RecvTimeoutError, Sender, unbounded},
 };
 
 /// How many pieces of nodes wait to be written. Workers do not wait for room: they write less.
@@ -311,7 +311,7 @@ impl Collector {
     /// lack is durable in their outboxes then, where that is possible. When the engine stops nobody is waited for: sinks record
     /// themselves how far they have come by then.
     fn delivered(&self, epoch: u64) -> Vec<String> {
-        let until = Instant::now() + DELIVERY_WAIT;
+        let until = threads::now() + DELIVERY_WAIT;
         loop {
             let delivered: Vec<String> = self
                 .sinks
@@ -325,13 +325,13 @@ impl Collector {
             let lacking = self.sinks.iter().filter(is_lacking);
             let hopeless = lacking.filter(|sink| is_hopeless(sink.status().state)).count();
             if delivered.len() + hopeless >= self.sinks.len()
-                || Instant::now() >= until
+                || threads::now() >= until
                 || self.lifecycle.is_stopping()
             {
                 self.sinks.iter().filter(is_lacking).for_each(|sink| sink.keep());
                 return delivered;
             }
-            std::thread::sleep(LOOK_EVERY);
+            threads::sleep(LOOK_EVERY);
         }
     }
 }

@@ -68,7 +68,7 @@ impl Snapshots {
     pub(crate) fn finish(&mut self, dataflow: &mut WorkerDataflow, is_over: impl Fn() -> bool) {
         while self.is_open() && !is_over() {
             if !self.write(dataflow) {
-                std::thread::sleep(ROOM_WAIT);
+                crate::threads::sleep(ROOM_WAIT);
             }
         }
     }

@@ -13,7 +13,7 @@ use super::{
     control::{Asker, Control},
     restore::Found,
 };
-use crate::{error::Error, sequencer::assembler::Snapshot, settings::Settings};
+use crate::{error::Error, sequencer::assembler::Snapshot, settings::Settings, threads};
 
 /// More changes of members than these are not kept in memory for the next checkpoint, at 40 bytes each.
 const MOST_CHANGES: u64 = 2_000_000;
@@ -53,7 +53,7 @@ impl Trigger {
             log_bytes: settings.checkpoint_log_bytes,
             positions: BTreeMap::new(),
             last,
-            begun_at: Instant::now(),
+            begun_at: threads::now(),
             bytes: 0,
             askers: Vec::new(),
         }
@@ -115,7 +115,7 @@ impl Trigger {
     /// Begins one.
     pub(crate) fn begin(&mut self, snapshot: Snapshot, all: bool) {
         self.control.begin();
-        (self.last, self.begun_at, self.bytes) = (snapshot.epoch, Instant::now(), 0);
+        (self.last, self.begun_at, self.bytes) = (snapshot.epoch, threads::now(), 0);
         let positions = self.positions.clone().into_iter().collect();
         let askers = std::mem::take(&mut self.askers);
         let begin = Begin { snapshot, positions, all, askers };

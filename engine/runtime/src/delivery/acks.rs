@@ -51,11 +51,11 @@ impl AckSender {
         self.latest.borrow().clone()
     }
 
-    /// Waits until the last acknowledgement sent is durable, or never can be.
-    pub(crate) async fn settled(&self) {
+    /// Waits until the last acknowledgement sent is durable: true. False if it never can be.
+    pub(crate) async fn settled(&self) -> bool {
         let mut written = self.written.clone();
         // An error means that the writer has ended, which it reported.
-        let _ = written.wait_for(|written| *written == *self.latest.borrow()).await;
+        written.wait_for(|written| *written == *self.latest.borrow()).await.is_ok()
     }
 }
 
@@ -105,7 +105,7 @@ async fn record(
     acknowledged: Acknowledged,
     queue: Arc<SinkQueue>,
 ) -> Option<(AckFile, Result<(), StorageError>)> {
-    let recorded = tokio::task::spawn_blocking(move || {
+    let recorded = crate::threads::blocking(move || {
         let result = file.record(acknowledged.epoch, acknowledged.position.as_bytes());
         if result.is_ok() {
             queue.forget(acknowledged.epoch);

@@ -213,7 +213,7 @@ impl SinkQueue {
     async fn refill_apart(self: &Arc<Self>) {
         let queue = Arc::clone(self);
         // Reading the disk has no place on the threads that drive all sinks.
-        let refilled = tokio::task::spawn_blocking(move || queue.refill()).await;
+        let refilled = crate::threads::blocking(move || queue.refill()).await;
         if refilled.is_err() {
             self.give_up();
         }

@@ -115,12 +115,20 @@ impl Delivery {
         loop {
             match self.sink.open(self.acknowledged.as_ref()).await {
                 Ok(position) => {
+                    #[cfg(feature = "planted-bugs")]
+                    if tidewater_storage::planted::active(tidewater_storage::planted::Bug::OpeningNotRecorded)
+                    {
+                        return true;
+                    }
                     let epoch = self.acknowledged.as_ref().map_or(0, |acknowledged| acknowledged.epoch);
                     self.record(epoch, position);
                     // Until that is durable a crash would open the sink as if for the first time, behind what it
                     // had written by then, and the same deltas would be written again.
-                    if let Some(acks) = &self.acks {
-                        acks.settled().await;
+                    if let Some(acks) = &self.acks
+                        && !acks.settled().await
+                    {
+                        self.handle.fail("where it stands can't be recorded".to_owned());
+                        return false;
                     }
                     return true;
                 }
@@ -137,6 +145,13 @@ impl Delivery {
     /// Delivers batches until the sink has them, or has refused them one by one. False if it is not to be used any more.
     async fn deliver(&mut self, mut batches: Vec<Arc<DeltaBatch>>) -> bool {
         let mut backoff = Backoff::new(self.retry.clone());
+        #[cfg(feature = "planted-bugs")]
+        if tidewater_storage::planted::active(tidewater_storage::planted::Bug::AcknowledgedAheadOfDelivery)
+            && let Some(last) = batches.last()
+            && let Some(before) = self.acks.as_ref().and_then(AckSender::latest)
+        {
+            self.record(last.epoch(), before.position);
+        }
         let (mut began, mut first_failed_at) = (Instant::now(), self.clock.now());
         loop {
             #[cfg(feature = "planted-bugs")]
@@ -326,7 +341,7 @@ async fn on_letters<T: Send + 'static>(
 ) -> Option<T> {
     loop {
         let (letters, work) = (Arc::clone(&handle.letters), work.clone());
-        match tokio::task::spawn_blocking(move || work(&letters)).await {
+        match crate::threads::blocking(move || work(&letters)).await {
             Ok(Ok(done)) => return Some(done),
             Ok(Err(error @ StorageError::NoSpace { .. })) => {
                 handle.set_state(SinkState::Parked(error.to_string()));

@@ -1,15 +1,14 @@
 //! The thread that seals log files: one at a time, at most half of a core, and never in anyone's way.
 
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use tidewater_storage::{LogArchive, StorageError};
 
-use crate::{error::Error, lifecycle::Lifecycle};
+use crate::{
+    error::Error,
+    lifecycle::Lifecycle,
+    threads::{self, Receiver, RecvTimeoutError, Sender, bounded},
+};
 
 /// What could not be sealed, on a full disk for example, is tried again after so long.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
@@ -23,7 +22,7 @@ pub(crate) struct SealSender(Sender<()>);
 
 impl SealSender {
     pub(crate) fn tell(&self) {
-        let _ = self.0.try_send(());
+        self.0.offer(());
     }
 }
 
@@ -61,13 +60,13 @@ impl Sealer {
             }
         };
         for first_epoch in full.into_iter().filter(|first| !given_up.contains(first)).collect::<Vec<_>>() {
-            let mut since = Instant::now();
+            let mut since = threads::now();
             let mut go_on = || {
                 if self.is_over() {
                     return false;
                 }
-                std::thread::sleep(since.elapsed().min(LONGEST_REST));
-                since = Instant::now();
+                threads::sleep(threads::now().duration_since(since).min(LONGEST_REST));
+                since = threads::now();
                 true
             };
             match self.archive.seal(first_epoch, &mut go_on) {

@@ -229,6 +229,10 @@ impl Assembler {
             ClockKind::Wall => wall.max(self.opened_at.unwrap_or(wall)),
             ClockKind::Event => self.latest,
         };
+        #[cfg(feature = "planted-bugs")]
+        if tidewater_storage::planted::active(tidewater_storage::planted::Bug::NowGoesBack) {
+            self.now = now;
+        }
         self.now = self.now.max(now);
         self.epoch += 1;
         let header = EpochHeader {
@@ -295,6 +299,12 @@ impl Assembler {
     /// Bytes of memory for what acceptance remembers: messages, and what aliases may refer to.
     pub(crate) fn bytes(&self) -> (u64, u64) {
         (self.dedup.bytes(), self.decoder.bytes())
+    }
+
+    /// The next epoch will have the number of the last.
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn forget_an_epoch(&mut self) {
+        self.epoch = self.epoch.saturating_sub(1);
     }
 
     /// The last epoch that was cut.

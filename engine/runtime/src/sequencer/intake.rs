@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crossbeam::{channel::Sender, queue::ArrayQueue};
+use crossbeam::queue::ArrayQueue;
 use tidewater_connector_api::{
     BoxFuture, Clock, Ingress, Position, RawEvents, Receipt, SendError, TrySendError,
 };
@@ -18,6 +18,7 @@ use super::message::{Message, Submission};
 use crate::{
     lifecycle::{EngineState, Lifecycle},
     settings::Settings,
+    threads::{self, Sender},
 };
 
 /// The ingest queue is counted in units of this many bytes, which is also about what an empty batch costs.
@@ -159,7 +160,7 @@ impl Intake {
         let submission = Submission { source, events, position, receipt: sender, permit };
         match self.inbox.send(Message::Submit(submission)) {
             Ok(()) => Ok(receipt),
-            Err(crossbeam::channel::SendError(Message::Submit(submission))) => Err(submission.events),
+            Err(threads::SendError(Message::Submit(submission))) => Err(submission.events),
             Err(_) => Err(RawEvents::new()),
         }
     }

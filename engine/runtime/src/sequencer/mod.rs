@@ -18,7 +18,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use tidewater_connector_api::{Clock, SendError};
 use tidewater_model::{ClockKind, Timestamp};
 use tidewater_operators::{Plan, ingest::DecodeStats};
@@ -42,6 +41,7 @@ use crate::{
     quarantine::Ring,
     settings::Settings,
     status::ReplayProgress,
+    threads::{self, Receiver, RecvTimeoutError, Sender, TryRecvError},
     worker::ToWorker,
 };
 
@@ -301,7 +301,7 @@ impl Sequencer {
     fn serve_checkpoints(&mut self) -> Result<(), Error> {
         let epoch = self.assembler.epoch();
         let Some(checkpoints) = &mut self.checkpoints else { return Ok(()) };
-        if !checkpoints.is_due(epoch, Instant::now()) {
+        if !checkpoints.is_due(epoch, threads::now()) {
             checkpoints.answer_known(epoch);
             if checkpoints.is_lost() {
                 self.assembler.forget_messages();

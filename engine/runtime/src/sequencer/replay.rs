@@ -41,6 +41,12 @@ impl Sequencer {
                 Err(_) => return Ok(false),
             }
         }
+        #[cfg(feature = "planted-bugs")]
+        if tidewater_storage::planted::active(tidewater_storage::planted::Bug::EpochReused)
+            && self.replay_progress.borrow().epochs == 0
+        {
+            self.assembler.forget_an_epoch();
+        }
         self.decoded = self.assembler.decode_stats();
         self.replay_progress.send_modify(|progress| progress.done = true);
         Ok(true)

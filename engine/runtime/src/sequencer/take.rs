@@ -2,7 +2,6 @@
 
 use std::{ops::Range, sync::Arc};
 
-use crossbeam::channel::TryRecvError;
 use tidewater_connector_api::{Accepted, RawEvents};
 use tidewater_model::{RejectReason, Timestamp};
 use tidewater_operators::ingest::PaddedEvent;
@@ -15,6 +14,7 @@ use super::{
 use crate::{
     error::Error,
     logger::{LogEntry, Reject, TakenBatch},
+    threads::TryRecvError,
 };
 
 /// What has been taken in since the last cut.
@@ -101,6 +101,12 @@ impl Sequencer {
         let Submission { source, events, position, receipt, permit } = submission;
         let limit = self.settings.max_epoch_events as u64;
         let together = self.assembler.len() + events.len() as u64;
+        #[cfg(feature = "planted-bugs")]
+        if tidewater_storage::planted::active(tidewater_storage::planted::Bug::PositionAheadOfLog)
+            && let (Some(source), Some(position)) = (&source, &position)
+        {
+            pass.moved(source, position.0.clone());
+        }
         if self.assembler.len() > 0
             && (together > limit || pass.bytes + events.bytes() > self.settings.max_epoch_bytes)
         {
@@ -186,6 +192,13 @@ impl Sequencer {
         // Duplicates and refused events only. The epoch of the event that they repeat may not be durable yet, so
         // their receipts go the same way.
         let epoch = self.assembler.epoch();
+        #[cfg(feature = "planted-bugs")]
+        if tidewater_storage::planted::active(tidewater_storage::planted::Bug::RepetitionAnsweredAtOnce)
+            && pass.entry.rejects.is_empty()
+        {
+            pass.entry.done(&self.intake);
+            return Ok(());
+        }
         self.log(pass.entry, epoch)
     }
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::clone_on_ref_ptr, unreachable_pub)]
 
+mod burst;
 mod checkpoint;
 mod common;
 mod extension;

@@ -1,6 +1,8 @@
 //! Runs the command as a user would: a process, its output, its exit code.
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
 
+pub mod receiver;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{BufRead, BufReader, Read, Write},
@@ -115,8 +117,17 @@ impl Place {
     }
 
     pub fn memberships(&self) -> BTreeSet<(String, String)> {
+        self.memberships_in("state")
+    }
+
+    /// The same of another state directory.
+    pub fn memberships_in(&self, state: &str) -> BTreeSet<(String, String)> {
+        let done = self.run(&["export", "memberships", "--state", state]);
+        assert_success(&done);
         let text = |row: &Value, key: &str| row[key].as_str().unwrap().to_owned();
-        self.export("memberships").iter().map(|row| (text(row, "segment"), text(row, "profile"))).collect()
+        let rows = stdout(&done);
+        let rows = rows.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        rows.map(|row| (text(&row, "segment"), text(&row, "profile"))).collect()
     }
 }
 
@@ -163,7 +174,10 @@ impl Drop for Running {
 }
 
 pub fn command_in(directory: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidewater"));
+    // A long run is made with a release binary.
+    let binary =
+        std::env::var_os("TIDEWATER_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_tidewater").into());
+    let mut command = Command::new(binary);
     command.current_dir(directory).args(arguments).stdin(Stdio::null()).env_remove("WEB_WRITE_KEY");
     command
 }

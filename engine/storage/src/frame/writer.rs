@@ -38,6 +38,20 @@ impl FrameWriter {
         end: u64,
     ) -> Result<Self, StorageError> {
         let io = |action, error| StorageError::io(action, path, error);
+        #[cfg(feature = "planted-bugs")]
+        {
+            use crate::planted::{Bug, active};
+            if active(Bug::TornTailTrusted) || active(Bug::UnsyncedTailTrusted) {
+                let end = if active(Bug::UnsyncedTailTrusted) {
+                    blob.set_len(end).map_err(|error| io("cut", error))?;
+                    end
+                } else {
+                    blob.len().map_err(|error| io("read", error))?
+                };
+                blob.sync().map_err(|error| io("sync", error))?;
+                return Ok(Self::new(blob, path, header, end));
+            }
+        }
         // Also where the length is right: the process that cut it may have died of the fsync that followed.
         blob.set_len(end).map_err(|error| io("cut", error))?;
         let mut chunk = vec![0; 1 << 20];
@@ -121,7 +135,13 @@ impl FrameWriter {
             return Ok(());
         }
         // After a failed fsync the system may drop what it could not write and report the next one as fine.
-        if let Err(error) = self.blob.sync() {
+        let result = self.blob.sync();
+        #[cfg(feature = "planted-bugs")]
+        let result = result.or_else(|error| {
+            let is_ignored = crate::planted::active(crate::planted::Bug::SyncErrorIgnored);
+            if is_ignored { Ok(()) } else { Err(error) }
+        });
+        if let Err(error) = result {
             return Err(self.poison(format_args!("an fsync failed: {error}")));
         }
         self.synced = self.len;
@@ -185,7 +205,14 @@ pub(crate) fn write_temporary(
         fill(&mut writer)?;
         writer.nameless = false;
         writer.synced = writer.len;
-        writer.blob.sync().map_err(|error| StorageError::io("sync", temporary, error))?;
+        #[cfg(feature = "planted-bugs")]
+        let is_planted = crate::planted::active(crate::planted::Bug::ManifestBeforeData)
+            && header.kind == crate::frame::Kind::State;
+        #[cfg(not(feature = "planted-bugs"))]
+        let is_planted = false;
+        if !is_planted {
+            writer.blob.sync().map_err(|error| StorageError::io("sync", temporary, error))?;
+        }
         Ok(writer)
     })()
     // The leftover is never read, and the next attempt or the next opening clears it.

@@ -28,6 +28,9 @@ pub(super) struct LogEnd {
     /// Place of the next event; `None` if the file has no entry.
     pub(super) next_place: Option<u64>,
     pub(super) cut: Option<Recovered>,
+    /// The end without the last entry, which may be durable without a later one that says so.
+    #[cfg(feature = "planted-bugs")]
+    before: (u64, u64, Option<u64>),
 }
 
 /// Reads the last file from its first frame on.
@@ -38,16 +41,28 @@ pub(super) fn find_end(mut reader: FrameReader) -> Result<LogEnd, StorageError> 
         next_epoch: reader.header().base,
         next_place: None,
         cut: None,
+        #[cfg(feature = "planted-bugs")]
+        before: (0, 0, None),
     };
     let mut payload = Vec::new();
     loop {
         match reader.next(&mut payload, EventBytes::PADDING)? {
-            Step::End => return Ok(end),
+            Step::End => {
+                #[cfg(feature = "planted-bugs")]
+                if crate::planted::active(crate::planted::Bug::LogCutTooEarly) && end.before.0 > 0 {
+                    (end.offset, end.next_epoch, end.next_place) = end.before;
+                }
+                return Ok(end);
+            }
             Step::Frame(frame) => {
                 let damaged = |detail: &str| StorageError::damaged(reader.path(), frame.offset, detail);
                 let mut entry = entry::decode(payload).map_err(damaged)?;
                 if entry.header.epoch != end.next_epoch {
                     return Err(damaged(&wrong_epoch(end.next_epoch, entry.header.epoch)));
+                }
+                #[cfg(feature = "planted-bugs")]
+                if frame.synced < frame.end {
+                    end.before = (end.offset, end.next_epoch, end.next_place);
                 }
                 end.offset = frame.end;
                 end.synced = frame.synced;
