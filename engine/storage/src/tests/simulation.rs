@@ -99,10 +99,11 @@ proptest! {
                     let retired = archive.sealed().and_then(|(all, _)| {
                         let end = all.get(count - 1).map(|file| file.next_epoch);
                         may_start = end.unwrap_or(may_start).max(may_start);
-                        end.map(|end| archive.retire(end)).transpose()
+                        end.map(|end| archive.retire(end).map(|_| end)).transpose()
                     });
                     match retired {
-                        Ok(Some(_)) => starts = may_start,
+                        // An earlier attempt to retire more may have failed.
+                        Ok(Some(end)) => starts = end,
                         Ok(None) | Err(StorageError::Io { .. } | StorageError::NoSpace { .. }) => {}
                         Err(StorageError::Poisoned { .. }) => {}
                         Err(error) => panic!("{error}"),
