@@ -127,6 +127,13 @@ impl Run {
     async fn run(mut self) -> Result<Evidence, String> {
         let share = *self.random.pick(&[0.0, 0.002, 0.01]);
         let lives = 1 + self.random.below(LIVES.into()) as u32;
+        // A sink that is new is given the members there are, instead of every delta: all are known before anything happens.
+        let engine = self.start().await?;
+        timeout(SOON, engine.flush())
+            .await
+            .map_err(|_| "nothing does not come to an end".to_owned())?
+            .map_err(|error| error.to_string())?;
+        self.end_life(engine, End::InOrder).await?;
         for _ in 0..lives {
             self.faults.allow(share);
             let engine = self.start().await?;

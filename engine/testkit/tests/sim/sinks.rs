@@ -39,7 +39,6 @@ enum Fate {
     /// It is applied, the first so many batches of it, and then there is no answer.
     TimesOut(usize),
     TurnedAway(Option<Duration>),
-    Refused,
     Hangs,
 }
 
@@ -75,7 +74,6 @@ impl SimSink {
                 Fate::TurnedAway((random.below(2) == 0).then(|| Duration::from_millis(random.below(3_000))))
             }
             14 => Fate::Hangs,
-            15 if random.below(4) == 0 => Fate::Refused,
             _ => Fate::Applied,
         };
         (takes, fate)
@@ -186,7 +184,6 @@ impl Sink for SimSink {
                 count(|counts| counts.refused += 1);
                 Err(DeliveryError::NotApplied { reason: "not now".to_owned(), retry_after })
             }
-            Fate::Refused => Err(DeliveryError::refused("never")),
             Fate::Hangs => {
                 count(|counts| counts.hung += 1);
                 std::future::pending().await
