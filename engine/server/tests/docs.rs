@@ -110,8 +110,18 @@ fn every_link_leads_somewhere() {
 #[test]
 fn every_option_that_is_named_exists_and_every_command_is_named() {
     let place = Place::new();
-    let commands =
-        ["run", "demo", "validate", "generate", "export", "verify", "redrive", "checkpoint", "schema"];
+    let commands = [
+        "run",
+        "demo",
+        "validate",
+        "plan",
+        "generate",
+        "export",
+        "verify",
+        "redrive",
+        "checkpoint",
+        "schema",
+    ];
     let mut help: String = commands.iter().map(|command| stdout(&place.run(&[command, "--help"]))).collect();
     for action in ["list", "show", "retry", "drop"] {
         help.push_str(&stdout(&place.run(&["dlq", action, "--help"])));
