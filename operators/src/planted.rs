@@ -78,8 +78,6 @@ pub enum Bug {
     OutboxAheadOfEpoch,
     /// A sink's acknowledgement moves past a delta before that is a dead letter.
     DeadLetterAcknowledgedFirst,
-    /// A sink's acknowledgement is recorded before the sink has answered.
-    AcknowledgedBeforeDelivery,
 }
 
 impl Bug {
@@ -97,8 +95,7 @@ impl Bug {
     ];
 
     /// The bugs of deliveries, in the order of their declaration.
-    pub const OF_DELIVERIES: [Self; 3] =
-        [Self::OutboxAheadOfEpoch, Self::DeadLetterAcknowledgedFirst, Self::AcknowledgedBeforeDelivery];
+    pub const OF_DELIVERIES: [Self; 2] = [Self::OutboxAheadOfEpoch, Self::DeadLetterAcknowledgedFirst];
 
     /// Every bug but those of checkpoints and deliveries, in the order of their declaration.
     pub const ALL: [Self; 20] = [

@@ -154,8 +154,6 @@ impl Delivery {
         }
         let (mut began, mut first_failed_at) = (Instant::now(), self.clock.now());
         loop {
-            #[cfg(feature = "planted-bugs")]
-            acknowledge_early(self.acks.as_ref(), &batches).await;
             let error = match self.is_partly_taken(&batches) {
                 true => None,
                 false => match self.attempt(&batches).await {
@@ -389,18 +387,6 @@ async fn wait_for(handle: &SinkHandle, wait: Duration) -> Verdict {
         () = handle.queue.until_closed(), if is_parked => return Verdict::Over,
     }
     if handle.queue.is_given_up() { Verdict::Over } else { Verdict::Again }
-}
-
-#[cfg(feature = "planted-bugs")]
-async fn acknowledge_early(acks: Option<&AckSender>, batches: &[Arc<DeltaBatch>]) {
-    use tidewater_operators::planted::{Bug, active};
-    if active(Bug::AcknowledgedBeforeDelivery)
-        && let (Some(last), Some(acks)) = (batches.last(), acks)
-        && let Some(Acknowledged { position, .. }) = acks.latest()
-    {
-        acks.record(Acknowledged { epoch: last.epoch(), position });
-        acks.settled().await;
-    }
 }
 
 /// The longest a stuck sink is waited for once its engine has failed; its deltas come again after the restart.
