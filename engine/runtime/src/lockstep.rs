@@ -30,7 +30,7 @@ use crate::{
     },
     error::Error,
     query::add_stats,
-    sequencer::assembler::{Assembler, Cut},
+    sequencer::assembler::Assembler,
     worker::{allocators, new_worker},
 };
 
@@ -192,8 +192,9 @@ impl Lockstep {
     }
 
     /// Cuts an epoch and computes it.
+    #[cfg(feature = "testing")]
     pub(crate) fn cut(&mut self, wall: Timestamp, unlinks: &[(u128, u128)]) -> Result<DeltaBatch, Error> {
-        let Cut { mut inputs, .. } = self.assembler.cut(wall);
+        let mut inputs = self.assembler.cut(wall).inputs;
         inputs.iter_mut().for_each(|input| input.unlinks.extend_from_slice(unlinks));
         self.compute(inputs)
     }
@@ -215,6 +216,7 @@ impl Lockstep {
         Ok(batch)
     }
 
+    #[cfg(feature = "testing")]
     pub(crate) fn next_timer(&self) -> Option<Timestamp> {
         self.next_timer
     }

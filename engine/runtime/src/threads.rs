@@ -19,6 +19,7 @@ use timely::worker::Worker;
 /// Decides which of the threads of an engine goes on.
 ///
 /// A thread that has entered runs until it passes, waits or leaves; meanwhile no other one does.
+#[cfg_attr(not(feature = "testing"), allow(unreachable_pub, reason = "tests of other crates take turns"))]
 pub trait Turns: Send + Sync + 'static {
     /// A thread will enter: its number. Nobody is given a turn before it has.
     fn announce(&self) -> usize;
