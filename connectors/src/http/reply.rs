@@ -53,8 +53,8 @@ impl Refusal {
     }
 
     /// 503: whoever comes after a restart is welcome.
-    pub(super) fn closing() -> Self {
-        let refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the server is stopping");
+    pub(super) fn unavailable(message: impl Into<String>) -> Self {
+        let refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message);
         Self { retry_after: Some(Duration::from_secs(5)), ..refusal }
     }
 

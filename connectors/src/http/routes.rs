@@ -110,7 +110,7 @@ async fn ingest(
         return Err(Refusal::busy("too many requests at a time", second));
     };
     if shared.context.is_closing() {
-        return Err(Refusal::closing());
+        return Err(Refusal::unavailable("the server is stopping"));
     }
     let known = |key: &[u8]| {
         if auth::is_known(key, &config.write_keys) {
@@ -138,12 +138,12 @@ async fn ingest(
     }
     let receipt = shared.context.try_send(envelope.events, None).map_err(|error| match error {
         TrySendError::Full { retry_after, .. } => Refusal::busy("the engine can't keep up", retry_after),
-        TrySendError::Closed { .. } => Refusal::closing(),
-        error => Refusal::internal(error.to_string()),
+        TrySendError::Closed { .. } => Refusal::unavailable("the server is stopping"),
+        error => Refusal::unavailable(error.to_string()),
     })?;
     match receipt.await {
         Ok(accepted) => Ok(reply::success(accepted.quarantined)),
-        Err(SendError::Closed) => Err(Refusal::closing()),
-        Err(error) => Err(Refusal::internal(error.to_string())),
+        Err(SendError::Closed) => Err(Refusal::unavailable("the server is stopping")),
+        Err(error) => Err(Refusal::unavailable(error.to_string())),
     }
 }

@@ -30,7 +30,7 @@ const HEADER_BYTES_MAX: usize = 64 << 10;
 ///
 /// - 200 means that the events are in the log. A client that gets anything else, or nothing, sends them again, and
 ///   what was logged after all is dropped as a duplicate.
-/// - 429 with `Retry-After` when the engine lags, 503 with `Retry-After` when it stops, 500 when its log fails.
+/// - 429 with `Retry-After` when the engine lags, 503 with `Retry-After` when it stops or its log has failed.
 /// - An event that can't be used goes to quarantine; the header `X-Rejected` tells how many of a request did.
 #[derive(Debug)]
 pub struct HttpSource {

@@ -76,7 +76,7 @@ async fn success_is_told_only_once_the_events_are_durable() {
     assert_eq!(asking.await.unwrap().status, 200);
     server.recorder.set_failure(Some("disk full"));
     let answer = server.post("/v1/t", "", EVENT).await;
-    assert_eq!(answer.status, 500);
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
     assert!(answer.body.contains("disk full"));
 }
 
