@@ -27,7 +27,7 @@ const CONNECTIONS: usize = 8;
 /// A local process that has connected has its request at hand.
 const REQUEST_WAIT: Duration = Duration::from_secs(10);
 
-/// And takes its answer at once.
+/// And takes its answer at once, and says no more.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
 /// How long to wait when a connection can't be taken, as when the process has too many files open.
@@ -106,8 +106,8 @@ async fn accept(listener: UnixListener, engine: Engine) {
 }
 
 async fn answer(mut stream: UnixStream, engine: &Engine) {
-    let (reader, mut writer) = stream.split();
-    let result = match timeout(REQUEST_WAIT, read(reader)).await {
+    let (mut reader, mut writer) = stream.split();
+    let result = match timeout(REQUEST_WAIT, read(&mut reader)).await {
         Ok(Ok(request)) => execute(request, engine).await,
         Ok(Err(failure)) => Err(failure),
         Err(_) => Err(Failure::new(Exit::Usage, "no request came in time")),
@@ -115,8 +115,15 @@ async fn answer(mut stream: UnixStream, engine: &Engine) {
     let mut line = serde_json::to_vec(&Answer::from(result)).unwrap_or_default();
     debug_assert!((line.len() as u64) < ANSWER_BYTES);
     line.push(b'\n');
+    let told = async {
+        writer.write_all(&line).await?;
+        writer.shutdown().await?;
+        // A socket closed with bytes unread is reset, and the answer lost with it: so what was sent beyond a request's
+        // length is read, to the end or until the time is over.
+        tokio::io::copy(&mut reader, &mut tokio::io::sink()).await
+    };
     // Whoever asked may have gone.
-    let _ = timeout(ANSWER_WAIT, writer.write_all(&line)).await;
+    let _ = timeout(ANSWER_WAIT, told).await;
 }
 
 async fn read(reader: impl tokio::io::AsyncRead + Unpin) -> Result<Request, Failure> {
