@@ -176,10 +176,7 @@ impl Assembler {
             Err(reason) => return Outcome::Refused(reason),
         };
         if let Some(key) = scanned.message {
-            let now = match self.clock {
-                ClockKind::Wall => self.now.max(wall),
-                ClockKind::Event => self.now.max(self.latest),
-            };
+            let now = self.present(wall);
             let outcome = match self.dedup.check(now, key) {
                 Verdict::New => Outcome::Accepted,
                 Verdict::Duplicate => Outcome::Duplicate,
@@ -189,13 +186,26 @@ impl Assembler {
                 self.decoder.discard(scanned);
                 return outcome;
             }
-            if self.clock == ClockKind::Event {
-                self.dedup.renew(now.max(scanned.time), key);
-            }
-            self.keep_message(key);
+            self.remember(now, scanned.time, key);
         }
         self.append(scanned);
         Outcome::Accepted
+    }
+
+    /// What the engine's clock shows before the next event, if the wall clock shows this.
+    fn present(&self, wall: Timestamp) -> Timestamp {
+        match self.clock {
+            ClockKind::Wall => self.now.max(wall),
+            ClockKind::Event => self.now.max(self.latest),
+        }
+    }
+
+    /// Takes note of a message that was new at `now`, of an event of this time.
+    fn remember(&mut self, now: Timestamp, time: Timestamp, key: MessageKey) {
+        if self.clock == ClockKind::Event {
+            self.dedup.renew(now.max(time), key);
+        }
+        self.keep_message(key);
     }
 
     #[inline]
@@ -263,8 +273,10 @@ impl Assembler {
                     #[cfg(not(feature = "planted-bugs"))]
                     let is_lost = false;
                     if let Some(key) = scanned.message.filter(|_| !is_lost) {
-                        self.dedup.restore(header.now, key);
-                        self.keep_message(key);
+                        // As when it was accepted; what the wall clock showed then is known of the epoch's end.
+                        let now = self.present(header.now);
+                        self.dedup.restore(now, key);
+                        self.remember(now, scanned.time, key);
                     }
                     self.append(scanned);
                 }
