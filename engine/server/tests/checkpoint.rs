@@ -19,8 +19,6 @@ use serde_json::Value;
 /// The pipeline of these tests on a source that may grow.
 fn following(state: &str, deltas: &str, follow: bool) -> String {
     PIPELINE
-        // Whether what is older than the window is still remembered depends on how epochs were cut.
-        .replace("clock: event\n", "clock: event\ndedup: forever\n")
         .replace("./state", state)
         .replace("path: deltas.ndjson", &format!("path: {deltas}"))
         .replace("path: events.ndjson", &format!("path: events.ndjson, follow: {follow}"))
@@ -187,14 +185,16 @@ fn what_is_no_request_gets_an_answer_that_says_so() {
     let mut running = place.start(&["run"]);
     running.until("ready");
     ask_until_answered(&place, &["checkpoint"]);
-    let long = vec![b'x'; 1 << 20];
-    let requests: [&[u8]; 7] = [
+    let long = vec![b'x'; 4 << 20];
+    let requests: [&[u8]; 9] = [
         b"",
         b"\n",
         b"{}\n",
         b"{\"command\":\"explode\"}\n",
         b"{\"command\":\"copy\"}\n",
         b"{\"command\":\"copy\",\"to\":\"relative\"}\n",
+        b"{\"command\":\"retry_dead_letters\",\"sink\":\"no such\"}\n",
+        b"{\"command\":\"redrive\",\"id\":7}\n",
         &long,
     ];
     for request in requests {

@@ -9,6 +9,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use common::*;
@@ -83,12 +84,12 @@ fn serve(stream: TcpStream, seen: &Mutex<Vec<Seen>>, unwanted: &Mutex<BTreeSet<S
     }
 }
 
-fn place(receiver: &Receiver, users: u32) -> Place {
+fn place(receiver: &Receiver, users: u32, follow: bool) -> Place {
     let place = Place::new();
     let pipeline = format!(
         "
 state: ./state
-sources: {{ history: {{ type: file, path: events.ndjson }} }}
+sources: {{ history: {{ type: file, path: events.ndjson, follow: {follow} }} }}
 identifiers: {{ user_id: {{ from: userId }} }}
 traits: {{ orders: {{ count: Order Completed }} }}
 segments: {{ buyer: orders >= 1 }}
@@ -115,7 +116,7 @@ fn listed(place: &Place) -> Vec<Value> {
 #[test]
 fn refused_deltas_are_listed_tried_again_and_dropped() {
     let receiver = Receiver::start(&["u5", "u6", "u30"]);
-    let place = place(&receiver, 50);
+    let place = place(&receiver, 50, false);
     assert_success(&place.run(&["run"]));
     assert_eq!(receiver.delivered().len(), 47);
     let letters = listed(&place);
@@ -155,10 +156,50 @@ fn refused_deltas_are_listed_tried_again_and_dropped() {
 }
 
 #[test]
+fn a_running_engine_delivers_again_and_drops_at_once() {
+    let receiver = Receiver::start(&["u5", "u6", "u30"]);
+    let place = place(&receiver, 50, true);
+    let mut running = place.start(&["run"]);
+    running.until("ready");
+    let until = |what: &str, holds: &dyn Fn() -> bool| {
+        for _ in 0..6_000 {
+            if holds() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("{what} never came");
+    };
+    until("letters", &|| receiver.delivered().len() == 47 && listed(&place).len() == 3);
+    let number = |user: &str| {
+        let of = |letter: &Value| letter["delta"]["identifiers"]["user_id"][0] == user;
+        listed(&place).iter().find(|letter| of(letter)).unwrap()["id"].to_string()
+    };
+    let drop = ["dlq", "drop", "--sink", "hook", "--id", &number("u6")];
+    assert_eq!(stdout(&place.run(&drop)), "1 dropped\n");
+    assert_fails(&place.run(&drop), 1, &["no dead letter: "]);
+    assert_eq!(listed(&place).len(), 2);
+
+    // It refuses one of them again.
+    receiver.unwanted.lock().unwrap().remove("u5");
+    let retried = place.run(&["dlq", "retry", "--sink", "hook", "--all"]);
+    assert_eq!(stdout(&retried), "2 are being delivered again\n");
+    let left = |place: &Place| listed(place).iter().map(|letter| letter["retry"] == true).collect::<Vec<_>>();
+    until("a refusal", &|| left(&place) == [false]);
+    assert_eq!(receiver.delivered().len(), 48);
+    receiver.unwanted.lock().unwrap().clear();
+    let one = place.run(&["dlq", "retry", "--sink", "hook", "--id", &number("u30"), "--id", "99"]);
+    assert_fails(&one, 1, &["no dead letter: 99"]);
+    until("the last", &|| listed(&place).is_empty() && receiver.delivered().len() == 49);
+    running.signal("TERM");
+    assert_eq!(running.end().0, Some(0));
+}
+
+#[test]
 fn a_receiver_that_refuses_everything_is_named_and_gets_it_all_later() {
     let users: Vec<String> = (0..40).map(|user| format!("u{user}")).collect();
     let receiver = Receiver::start(&users.iter().map(String::as_str).collect::<Vec<_>>());
-    let place = place(&receiver, 40);
+    let place = place(&receiver, 40, false);
     assert_fails(&place.run(&["run"]), 69, &["sink `hook` is parked", "422"]);
     assert!(listed(&place).is_empty());
     receiver.unwanted.lock().unwrap().clear();

@@ -74,16 +74,70 @@ fn the_admin_listener_tells_metrics_and_health() {
     assert!(samples.keys().any(|name| name.starts_with("tidewater_epoch_seconds_bucket{")));
     assert!(value(&format!("tidewater_epoch_lag{label}")) >= 0.0);
 
-    // Commands beside it: reading works, writing is refused.
+    // Commands beside it: reading works, what the engine can be asked for is done by it, another writer is refused.
     assert_success(&place.run(&["verify"]));
     assert!(!place.memberships().is_empty());
-    assert_fails(&place.run(&["redrive"]), 69, &["is in use by another process"]);
     assert_fails(&place.run(&["run"]), 69, &["is in use by another process"]);
 
     running.signal("TERM");
     let (code, said) = running.end();
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(place.folded(), place.memberships());
+}
+
+#[test]
+fn a_running_engine_feeds_refused_events_again_and_delivers_what_follows() {
+    let place = Place::new();
+    let order = |n: u32, time: &str| {
+        format!(
+            "{{\"type\":\"track\",\"event\":\"Order Completed\",\"messageId\":\"m{n}\",\"userId\":\"u{n}\",\"timestamp\":\"{time}\"}}\n"
+        )
+    };
+    let old = "2025-06-01T00:00:00Z";
+    place.write("events.ndjson", &[&order(1, old), "no json\n", &order(2, old)].concat());
+    let pipeline = "
+state: ./state
+clock: event
+min_time: 2026-01-01T00:00:00Z
+sources: { history: { type: file, path: events.ndjson, follow: true } }
+identifiers: { user_id: { from: userId } }
+traits: { orders: { count: Order Completed } }
+segments: { customer: orders >= 1 }
+sinks: { updates: { type: file, path: deltas.ndjson } }
+";
+    place.write("tidewater.yaml", pipeline);
+    let mut running = place.start(&["run"]);
+    running.until("ready");
+    until("three refused", || (place.export("quarantine").len() == 3).then_some(()));
+    running.signal("TERM");
+    assert_eq!(running.end().0, Some(0));
+
+    place.write(
+        "tidewater.yaml",
+        &pipeline.replace("min_time: 2026-01-01T00:00:00Z", "min_time: 2025-01-01T00:00:00Z"),
+    );
+    let mut running = place.start(&["run"]);
+    running.until("ready");
+    let redriven = |arguments: &[&str]| {
+        until("an answer", || {
+            let done = place.run(&[&["redrive"], arguments].concat());
+            match done.status.success() {
+                true => Some(stdout(&done)),
+                // It is ready before it has opened its socket.
+                false => {
+                    assert_fails(&done, 69, &["which does not answer at"]);
+                    None
+                }
+            }
+        })
+    };
+    assert_eq!(redriven(&["--reason", "bad_time"]), "2 accepted, 0 duplicates, 0 refused again\n");
+    assert_eq!(redriven(&[]), "0 accepted, 0 duplicates, 1 refused again\n");
+    assert_fails(&place.run(&["redrive", "--id", "77"]), 1, &["not in quarantine: 77"]);
+    let delivered = until("deltas", || Some(place.folded()).filter(|folded| !folded.is_empty()));
+    assert_eq!(delivered, place.memberships());
+    running.signal("TERM");
+    assert_eq!(running.end().0, Some(0));
 }
 
 #[test]

@@ -76,21 +76,17 @@ fn nobody(state: &Path, reader: &StateReader) -> Failure {
 }
 
 fn copy_stopped(state: &Path, to: &Path) -> Result<Copy, Failure> {
-    match offline::copy_state(state, to) {
-        Ok(copied) => {
-            Ok(Copy { epoch: copied.epoch, bytes: copied.bytes, linked_bytes: copied.linked_bytes })
-        }
+    let copied = match offline::copy_state(state, to) {
+        Ok(copied) => copied,
         Err(Error::Storage(error)) if is_in_use(&error, state) => {
-            let path = control::socket_path(state);
-            Err(Failure::new(
-                Exit::Unavailable,
-                format!("{error}, which does not answer at {}", path.display()),
-            ))
+            return Err(control::unanswered(Error::Storage(error), state));
         }
-        Err(error) => Err(error.into()),
-    }
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Copy { epoch: copied.epoch, bytes: copied.bytes, linked_bytes: copied.linked_bytes })
 }
 
+/// Whether it is this directory that is in use, and not the one that is copied to.
 fn is_in_use(error: &StorageError, state: &Path) -> bool {
     matches!(error, StorageError::Locked { directory, .. } if directory == state)
 }

@@ -1,12 +1,17 @@
 //! `tidewater dlq`: the deltas that a sink's destination would not take: look at them, have them tried again, or drop them.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use tidewater::{DeadLetter, DeadLetterFilter, offline};
+use tidewater::{DeadLetter, DeadLetterFilter, Error, offline};
 use tidewater_connector_api::json::{write_delta, write_string, write_time, write_u64};
 use tidewater_storage::StateReader;
 
 use crate::{
+    control::{Letters, Request, client::ask, unanswered},
     exit::{Exit, Failure},
     output::Output,
 };
@@ -26,7 +31,8 @@ pub enum Action {
     List(ListArgs),
     /// Write all that is known of some; also while an engine runs.
     Show(ShowArgs),
-    /// Have them delivered again, first thing at the next `run`; what something newer has superseded is dropped then.
+    /// Have them delivered again: at once by the engine that runs, else first thing at the next `run`. What something newer
+    /// has superseded is dropped then.
     Retry(ChangeArgs),
     /// Drop them for good.
     Drop(ChangeArgs),
@@ -68,7 +74,7 @@ pub struct ShowArgs {
 #[group(skip)]
 #[command(group(clap::ArgGroup::new("which").required(true).args(["id", "all"])))]
 pub struct ChangeArgs {
-    /// The state directory; no engine may run on it.
+    /// The state directory.
     #[arg(long, value_name = "DIR", default_value = "./state")]
     pub state: PathBuf,
     /// The sink.
@@ -95,23 +101,40 @@ pub enum DlqFormat {
 /// Does what is asked with dead letters.
 ///
 /// # Errors
-/// If the directory can't be read or, for a change, is in use; if there is no such sink.
+/// If the directory can't be read or, for a change, is in use by an engine that does not answer; if there is no such sink.
 pub fn dlq(args: DlqArgs) -> Result<Exit, Failure> {
     match args.action {
         Action::List(args) => list(&args),
         Action::Show(args) => show(&args),
-        Action::Retry(args) => {
-            let retry =
-                |filter: &DeadLetterFilter| offline::retry_dead_letters(&args.state, &args.sink, filter);
-            change(&args, "will be delivered again, first thing at the next `tidewater run`", retry)
-        }
-        Action::Drop(args) => {
-            let drop =
-                |filter: &DeadLetterFilter| offline::drop_dead_letters(&args.state, &args.sink, filter);
-            change(&args, "dropped", drop)
-        }
+        Action::Retry(args) => change(&args, &RETRY),
+        Action::Drop(args) => change(&args, &DROP),
     }
 }
+
+/// A change of dead letters: how an engine that runs is asked for it, how it is made without one, and what is said then.
+struct Change {
+    request: fn(Letters) -> Request,
+    stopped: fn(&Path, &str, &DeadLetterFilter) -> Result<u64, Error>,
+    asked_for: &'static str,
+    made: &'static str,
+}
+
+const RETRY: Change = Change {
+    request: Request::RetryDeadLetters,
+    stopped: |state, sink, filter| offline::retry_dead_letters(state, sink, filter),
+    asked_for: "are being delivered again",
+    made: "will be delivered again, first thing at the next `tidewater run`",
+};
+
+const DROP: Change = Change {
+    request: Request::DropDeadLetters,
+    stopped: |state, sink, filter| offline::drop_dead_letters(state, sink, filter),
+    asked_for: "dropped",
+    made: "dropped",
+};
+
+/// How long an engine may take that has only its dead letters' file to write.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn list(args: &ListArgs) -> Result<Exit, Failure> {
     let sinks = match &args.sink {
@@ -152,22 +175,20 @@ fn show(args: &ShowArgs) -> Result<Exit, Failure> {
     all_found(&missing)
 }
 
-fn change(
-    args: &ChangeArgs,
-    done: &str,
-    change: impl Fn(&DeadLetterFilter) -> Result<u64, tidewater::Error>,
-) -> Result<Exit, Failure> {
+fn change(args: &ChangeArgs, change: &Change) -> Result<Exit, Failure> {
     let known: BTreeSet<u64> =
         offline::dead_letters(&args.state, &args.sink)?.iter().map(|letter| letter.id).collect();
-    let (filter, missing) = match args.all {
-        true => (DeadLetterFilter::All, BTreeSet::new()),
-        false => {
-            let ids: BTreeSet<u64> = args.id.iter().copied().collect();
-            let missing = ids.difference(&known).copied().collect();
-            (DeadLetterFilter::Ids(ids), missing)
+    let ids = (!args.all).then(|| args.id.iter().copied().collect::<BTreeSet<u64>>());
+    let missing = ids.iter().flat_map(|ids| ids.difference(&known)).copied().collect();
+    let letters = Letters { sink: args.sink.clone(), ids };
+    let filter = letters.filter();
+    let (count, done): (u64, _) = match ask(&args.state, &(change.request)(letters), PATIENCE)? {
+        Some(count) => (count, change.asked_for),
+        None => {
+            let made = (change.stopped)(&args.state, &args.sink, &filter);
+            (made.map_err(|error| unanswered(error, &args.state))?, change.made)
         }
     };
-    let count = change(&filter)?;
     let mut output = Output::open(None)?;
     output.write(format!("{count} {done}\n").as_bytes())?;
     output.finish()?;

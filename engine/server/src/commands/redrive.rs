@@ -1,14 +1,16 @@
 //! `tidewater redrive`: refused events once more, after whatever made them unusable has been put right in the pipeline.
 //!
-//! They are accepted into the log here; the sinks get what follows from them at the next `run`.
+//! An engine that runs is asked to; without one they are accepted into the log here, and the sinks get what follows from
+//! them at the next `run`.
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use tidewater::{Engine, Pipeline, QuarantineFilter, Redriven, RejectReason};
+use tidewater::{Engine, Pipeline, QuarantineFilter, RejectReason};
 use tidewater_model::suggest;
 use tidewater_storage::{NewState, StateDir, StateReader};
 
 use crate::{
+    control::{Fed, Refused, Request, client::ask, unanswered},
     exit::{Exit, Failure},
     output::Output,
     terminal::Bars,
@@ -17,7 +19,7 @@ use crate::{
 /// What `redrive` can be told.
 #[derive(Debug, clap::Args)]
 pub struct RedriveArgs {
-    /// The state directory; no engine may run on it.
+    /// The state directory.
     #[arg(long, value_name = "DIR", default_value = "./state")]
     pub state: PathBuf,
     /// Only events that were refused for this reason.
@@ -31,24 +33,28 @@ pub struct RedriveArgs {
 /// How long the engine may take to stop; it has only local work to finish.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(300);
 
+/// How long an engine that runs may take: it computes them beside all that comes in.
+const PATIENCE: Duration = Duration::from_secs(3_600);
+
 /// Feeds refused events again.
 ///
 /// # Errors
-/// If an engine runs on the directory, or it can't be read or written.
+/// If an engine runs on the directory that does not answer, or it can't be read or written.
 pub fn redrive(args: RedriveArgs, bars: &Bars) -> Result<Exit, Failure> {
-    let filter = match (args.reason, args.id.is_empty()) {
-        (Some(reason), _) => QuarantineFilter::Reason(reason.name().to_owned()),
-        (None, false) => QuarantineFilter::Ids(args.id.iter().copied().collect()),
-        (None, true) => QuarantineFilter::All,
+    let refused = Refused {
+        reason: args.reason.map(|reason| reason.name().to_owned()),
+        ids: (!args.id.is_empty()).then(|| args.id.iter().copied().collect()),
     };
     // Without a lock first: a directory that is none must not be made.
     let reader = StateReader::open(&args.state)?;
-    let pipeline = tidewater::offline::stored_pipeline(&args.state)?;
     let missing = missing_ids(&reader, &args.id)?;
-    let done = super::tokio_runtime()?.block_on(feed(&pipeline, &args, filter, bars))?;
-    restore_definitions(&args, &reader)?;
+    let filter = refused.filter();
+    let done = match ask(&args.state, &Request::Redrive(refused), PATIENCE)? {
+        Some(done) => done,
+        None => feed_stopped(&args, &reader, filter, bars)?,
+    };
 
-    let Redriven { accepted, duplicates, quarantined, incomplete, .. } = done;
+    let Fed { accepted, duplicates, quarantined, incomplete } = done;
     let mut text = format!("{accepted} accepted, {duplicates} duplicates, {quarantined} refused again\n");
     if incomplete > 0 {
         text.push_str(&format!("{incomplete} left in quarantine: only their beginning was kept\n"));
@@ -65,13 +71,30 @@ pub fn redrive(args: RedriveArgs, bars: &Bars) -> Result<Exit, Failure> {
     }
 }
 
+/// Does it with an engine of its own.
+fn feed_stopped(
+    args: &RedriveArgs,
+    reader: &StateReader,
+    filter: QuarantineFilter,
+    bars: &Bars,
+) -> Result<Fed, Failure> {
+    let pipeline = tidewater::offline::stored_pipeline(&args.state)?;
+    let done = super::tokio_runtime()?.block_on(feed(&pipeline, args, filter, bars))?;
+    restore_definitions(args, reader)?;
+    Ok(done)
+}
+
 async fn feed(
     pipeline: &Pipeline,
     args: &RedriveArgs,
     filter: QuarantineFilter,
     bars: &Bars,
-) -> Result<Redriven, Failure> {
-    let engine = Engine::builder(pipeline).state(&args.state).start().await?;
+) -> Result<Fed, Failure> {
+    let engine = Engine::builder(pipeline)
+        .state(&args.state)
+        .start()
+        .await
+        .map_err(|error| unanswered(error, &args.state))?;
     let bar = bars.bytes("replaying the log", Some(engine.watch_replay().borrow().total_bytes));
     let mut replay = engine.watch_replay();
     let showing = async {
@@ -87,7 +110,7 @@ async fn feed(
     bar.finish_and_clear();
     let done = engine.redrive(filter).await;
     engine.shutdown(SHUTDOWN_DEADLINE).await?;
-    Ok(done?)
+    Ok(done?.into())
 }
 
 /// The definitions that were stored name sources and sinks, which this command had no use for.

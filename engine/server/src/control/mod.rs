@@ -5,6 +5,7 @@
 //! ```text
 //! {"command":"checkpoint"}                    {"ok":{"epoch":41,"written_bytes":1830,"total_bytes":90210,"seconds":0.02}}
 //! {"command":"copy","to":"/backup/today"}     {"error":{"exit":78,"message":"/backup/today is not empty: …"}}
+//! {"command":"redrive","reason":"bad_time"}   {"ok":{"accepted":2,"duplicates":0,"quarantined":1,"incomplete":0}}
 //! ```
 //!
 //! To add a command: a variant of [`Request`], and an arm in [`serve`](server::serve)'s `execute`.
@@ -14,17 +15,22 @@ pub mod client;
 #[cfg(unix)]
 pub mod server;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
+use tidewater::{DeadLetterFilter, Error, QuarantineFilter, Redriven};
+use tidewater_storage::StorageError;
 
 use crate::exit::{Exit, Failure};
 
 /// The socket's name in the state directory.
 const SOCKET: &str = "control.sock";
 
-/// A request is no longer than this: its largest part is a path.
-const REQUEST_BYTES: u64 = 64 << 10;
+/// A request is no longer than this: it says what a command line says.
+const REQUEST_BYTES: u64 = 1 << 20;
 
 /// An answer is no longer than this.
 const ANSWER_BYTES: u64 = 1 << 20;
@@ -45,6 +51,53 @@ pub enum Request {
         /// Where to, an absolute path; nothing must stand there.
         to: PathBuf,
     },
+    /// Have dead letters of a sink delivered again, at once; answered with how many they are.
+    RetryDeadLetters(Letters),
+    /// Drop dead letters of a sink for good; answered with how many they were.
+    DropDeadLetters(Letters),
+    /// Feed refused events once more; answered with a [`Fed`].
+    Redrive(Refused),
+}
+
+/// Which dead letters are meant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Letters {
+    /// The sink.
+    pub sink: String,
+    /// Their numbers; if left out, all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<BTreeSet<u64>>,
+}
+
+impl Letters {
+    /// The same for an engine.
+    pub fn filter(&self) -> DeadLetterFilter {
+        self.ids.clone().map_or(DeadLetterFilter::All, DeadLetterFilter::Ids)
+    }
+}
+
+/// Which refused events are meant: those of a reason, else those of these numbers, else all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refused {
+    /// Why they were refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Their numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<BTreeSet<u64>>,
+}
+
+impl Refused {
+    /// The same for an engine.
+    pub fn filter(&self) -> QuarantineFilter {
+        match (&self.reason, &self.ids) {
+            (Some(reason), _) => QuarantineFilter::Reason(reason.clone()),
+            (None, Some(ids)) => QuarantineFilter::Ids(ids.clone()),
+            (None, None) => QuarantineFilter::All,
+        }
+    }
 }
 
 /// A checkpoint that counts.
@@ -69,6 +122,37 @@ pub struct Copy {
     pub bytes: u64,
     /// Bytes of those that are linked.
     pub linked_bytes: u64,
+}
+
+/// What became of events that were fed once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fed {
+    /// Accepted this time.
+    pub accepted: u64,
+    /// Duplicates of accepted ones.
+    pub duplicates: u64,
+    /// Refused again.
+    pub quarantined: u64,
+    /// Left in quarantine because only their beginning was kept.
+    pub incomplete: u64,
+}
+
+impl From<Redriven> for Fed {
+    fn from(done: Redriven) -> Self {
+        let Redriven { accepted, duplicates, quarantined, incomplete, .. } = done;
+        Self { accepted, duplicates, quarantined, incomplete }
+    }
+}
+
+/// What a command says that could neither ask an engine nor do without one.
+pub fn unanswered(error: Error, state: &Path) -> Failure {
+    match &error {
+        Error::Storage(inner) if matches!(**inner, StorageError::Locked { .. }) => Failure::new(
+            Exit::Unavailable,
+            format!("{error}, which does not answer at {}", socket_path(state).display()),
+        ),
+        _ => error.into(),
+    }
 }
 
 /// What became of a request.

@@ -18,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{ANSWER_BYTES, Answer, Copy, REQUEST_BYTES, Request, Taken, socket_path};
+use super::{ANSWER_BYTES, Answer, Copy, Fed, REQUEST_BYTES, Request, Taken, socket_path};
 use crate::exit::{Exit, Failure};
 
 /// So many are answered at a time; others wait until one of them is done.
@@ -156,6 +156,25 @@ async fn execute(request: Request, engine: &Engine) -> Result<Value, Failure> {
             let to = to.display().to_string();
             tracing::info!(to, epoch = copied.epoch, bytes = copied.bytes, "copied the state directory");
             json!(Copy { epoch: copied.epoch, bytes: copied.bytes, linked_bytes: copied.linked_bytes })
+        }
+        Request::RetryDeadLetters(letters) => {
+            let count = engine.retry_dead_letters(&letters.sink, letters.filter()).await.map_err(failure)?;
+            tracing::info!(sink = letters.sink, count, "dead letters are delivered again, as asked");
+            json!(count)
+        }
+        Request::DropDeadLetters(letters) => {
+            let count = engine.drop_dead_letters(&letters.sink, letters.filter()).await.map_err(failure)?;
+            tracing::info!(sink = letters.sink, count, "dead letters dropped, as asked");
+            json!(count)
+        }
+        Request::Redrive(refused) => {
+            let fed = Fed::from(engine.redrive(refused.filter()).await.map_err(failure)?);
+            tracing::info!(
+                accepted = fed.accepted,
+                refused = fed.quarantined,
+                "refused events fed again, as asked"
+            );
+            json!(fed)
         }
     };
     Ok(value)

@@ -86,10 +86,7 @@ impl Place {
 
     /// Starts a `run` that is not waited for.
     pub fn start(&self, arguments: &[&str]) -> Running {
-        let mut child =
-            self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        Running { child, stderr, said: String::new() }
+        Running::spawn(&mut self.command(arguments))
     }
 
     /// The deltas of the file sink, folded: every membership that holds now. Panics on a delta that repeats the
@@ -139,6 +136,13 @@ pub struct Running {
 }
 
 impl Running {
+    /// A `run` by this command.
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        Self { child, stderr, said: String::new() }
+    }
+
     /// Waits for a log line that holds this text, and returns it.
     pub fn until(&mut self, text: &str) -> String {
         loop {
