@@ -5,6 +5,14 @@ pub fn resident_bytes() -> u64 {
     status("VmRSS:")
 }
 
+/// Bytes that the program has asked jemalloc for and not given back: without what freed memory and pages only partly used
+/// add to the resident ones, which goes up and down by tens of megabytes. 0 if the program uses another allocator.
+pub fn allocated_bytes() -> u64 {
+    // Its figures are as of the last time it was told to bring them up to date.
+    let current = tikv_jemalloc_ctl::epoch::advance();
+    current.and_then(|_| tikv_jemalloc_ctl::stats::allocated::read()).unwrap_or(0) as u64
+}
+
 /// The most bytes of memory that were resident at any time; 0 where the system does not tell.
 pub fn peak_bytes() -> u64 {
     status("VmHWM:")

@@ -7,7 +7,7 @@ use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use differential_dataflow::{
     AsCollection,
-    operators::arrange::TraceAgent,
+    operators::arrange::{TraceAgent, arrangement::arrange_core},
     trace::{Cursor, TraceReader, cursor::cursor_list, implementations::ValSpine},
 };
 use tidewater_model::{Profile, ProfileId, Timestamp};
@@ -15,6 +15,7 @@ use timely::{
     container::CapacityContainerBuilder,
     dataflow::{
         InputHandle,
+        channels::pact::Pipeline,
         operators::probe::{Handle as ProbeHandle, Probe},
     },
     progress::Antichain,
@@ -22,7 +23,7 @@ use timely::{
 };
 
 use crate::{
-    activation::Changes,
+    activation::{Changes, Held, MembershipBatcher, hold},
     epoch::Inbox,
     extension::{Context, Extension, RelationInput},
     graph::{self, Time},
@@ -88,7 +89,7 @@ pub struct WorkerStats {
     pub bytes: Vec<(&'static str, u64)>,
 }
 
-type MembershipTrace = TraceAgent<ValSpine<u32, u128, Time, isize>>;
+type MembershipSpine = ValSpine<u32, u128, Time, isize>;
 type AssignmentTrace = TraceAgent<ValSpine<u128, u128, Time, isize>>;
 
 /// One worker's share of the dataflow. Lives on the timely worker's thread.
@@ -97,7 +98,9 @@ pub struct WorkerDataflow {
     relations: Vec<Box<dyn RelationInput>>,
     probe: ProbeHandle<Time>,
     worker: Rc<RefCell<graph::Worker>>,
-    memberships: MembershipTrace,
+    memberships: TraceAgent<MembershipSpine>,
+    /// What the arrangement of memberships does not have yet.
+    held: Rc<RefCell<Held>>,
     assignments: AssignmentTrace,
     epoch: u64,
     now: Timestamp,
@@ -126,15 +129,17 @@ impl WorkerDataflow {
         let mut input = InputHandle::new();
         let probe = ProbeHandle::new();
         let mut relations = Vec::new();
-        let (memberships, assignments) = worker.dataflow_named::<Time, _, _>("Tidewater", |scope| {
+        let (memberships, assignments, held) = worker.dataflow_named::<Time, _, _>("Tidewater", |scope| {
             let events = input.to_stream(scope);
             let published = if workers == 1 {
                 graph::single(events, Rc::clone(&shared))
             } else {
                 graph::sharded(events, &shared)
             };
-            let memberships = published.memberships.as_collection();
-            let memberships = memberships.arrange_by_key_named("Memberships");
+            let (memberships, held) = hold(published.memberships, extensions.is_empty());
+            let batcher = |_, _| MembershipBatcher::new();
+            let memberships =
+                arrange_core::<_, _, _, MembershipSpine>(memberships, Pipeline, "Memberships", batcher);
             let assignments = published.assignments.as_collection();
             let assignments = assignments.arrange_by_key_named("Assignments");
             memberships.stream.clone().probe_with(&probe);
@@ -149,10 +154,10 @@ impl WorkerDataflow {
                 inputs: &mut relations,
             };
             extensions.iter().for_each(|extension| extension.build(&mut context));
-            (memberships.trace, assignments.trace)
+            (memberships.trace, assignments.trace, held)
         });
         let (epoch, now) = (0, Timestamp(i64::MIN));
-        Self { input, relations, probe, worker: shared, memberships, assignments, epoch, now }
+        Self { input, relations, probe, worker: shared, memberships, held, assignments, epoch, now }
     }
 
     /// Feeds one epoch. The one before must be complete and [`finish`](Self::finish)ed.
@@ -183,10 +188,12 @@ impl WorkerDataflow {
         worker.epoch = None;
         let mut events = worker.recycled.take().unwrap_or_default();
         events.clear();
+        let room = Changes::with_room_of(&worker.state.epoch.changes);
+        let changes = std::mem::replace(&mut worker.state.epoch.changes, room);
         EpochOutput {
             epoch: self.epoch,
             now: self.now,
-            changes: std::mem::take(&mut worker.state.epoch.changes),
+            changes,
             next_timer: worker.state.next_timer().map(Timestamp),
             events,
         }
@@ -213,23 +220,31 @@ impl WorkerDataflow {
         if record.has(GONE) || alone || !is_member() { None } else { state.read_profile(location.record) }
     }
 
-    /// This worker's share of a segment's members, from the `memberships` arrangement.
+    /// This worker's share of a segment's members, from the `memberships` arrangement and what is held back from it.
     pub fn members(&mut self, segment: usize) -> Vec<ProfileId> {
-        let mut members = Vec::new();
         let segment = segment as u32;
+        let mut members = Vec::new();
+        let mut add = |profile: u128, count: isize| {
+            if count > 0 {
+                members.push(ProfileId(profile));
+            }
+        };
+        let mut held = self.held.borrow().of(segment).into_iter().peekable();
         let batches = self.memberships.batches_through(Antichain::new().borrow()).unwrap_or_default();
         let (mut cursor, storage) = cursor_list(batches);
         cursor.seek_key(&storage, &segment);
         if cursor.get_key(&storage) == Some(&segment) {
-            while let Some(profile) = cursor.get_val(&storage) {
-                let mut count = 0;
-                cursor.map_times(&storage, |_, diff| count += diff);
-                if count > 0 {
-                    members.push(ProfileId(*profile));
+            while let Some(profile) = cursor.get_val(&storage).copied() {
+                while let Some((before, count)) = held.next_if(|(held, _)| *held < profile) {
+                    add(before, count);
                 }
+                let mut count = held.next_if(|(held, _)| *held == profile).map_or(0, |(_, count)| count);
+                cursor.map_times(&storage, |_, diff| count += diff);
+                add(profile, count);
                 cursor.step_val(&storage);
             }
         }
+        held.for_each(|(profile, count)| add(profile, count));
         members
     }
 

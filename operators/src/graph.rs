@@ -21,6 +21,7 @@ use timely::{
 };
 
 use crate::{
+    activation::MembershipRow,
     dataflow::EpochInput,
     epoch::Inbox,
     identity::{
@@ -32,8 +33,6 @@ use crate::{
 /// The engine's logical time: the epoch.
 pub type Time = u64;
 
-/// A change of `memberships`: ((segment, profile), epoch, +1 or -1).
-pub(crate) type MembershipUpdate = ((u32, u128), Time, isize);
 /// A change of `assignments`: ((identifier, profile), epoch, +1 or -1).
 pub(crate) type AssignmentUpdate = ((u128, u128), Time, isize);
 
@@ -53,7 +52,7 @@ pub(crate) struct Worker {
 
 /// The two collections that leave the operators.
 pub(crate) struct Published<'scope> {
-    pub(crate) memberships: StreamVec<'scope, Time, MembershipUpdate>,
+    pub(crate) memberships: StreamVec<'scope, Time, MembershipRow>,
     pub(crate) assignments: StreamVec<'scope, Time, AssignmentUpdate>,
 }
 
@@ -82,9 +81,9 @@ pub(crate) fn single<'scope>(
 ) -> Published<'scope> {
     let mut builder = OperatorBuilder::new("Profiles".into(), input.scope());
     let mut input = builder.new_input(input, Pipeline);
-    let (memberships, memberships_stream) = builder.new_output::<Vec<MembershipUpdate>>();
+    let (memberships, memberships_stream) = builder.new_output::<Vec<MembershipRow>>();
     let (assignments, assignments_stream) = builder.new_output::<Vec<AssignmentUpdate>>();
-    let mut memberships = OutputBuilder::<Time, Builder<MembershipUpdate>>::from(memberships);
+    let mut memberships = OutputBuilder::<Time, Builder<MembershipRow>>::from(memberships);
     let mut assignments = OutputBuilder::<Time, Builder<AssignmentUpdate>>::from(assignments);
     builder.build(move |capabilities| {
         drop(capabilities);
@@ -97,9 +96,9 @@ pub(crate) fn single<'scope>(
                     worker.state.run_epoch(&epoch);
                     worker.recycled = Some(epoch.events);
                 }
-                let updates = membership_updates(&worker.state, time);
+                let mut rows = membership_rows(&worker.state, time);
                 let at = capability.delayed(&time, 0);
-                memberships.session(&at).give_iterator(updates);
+                memberships.session(&at).give_container(&mut rows);
                 let updates = assignment_updates(&mut worker.state, time);
                 let at = capability.delayed(&time, 1);
                 assignments.session(&at).give_iterator(updates);
@@ -109,9 +108,10 @@ pub(crate) fn single<'scope>(
     Published { memberships: memberships_stream, assignments: assignments_stream }
 }
 
-fn membership_updates(state: &State, time: Time) -> impl Iterator<Item = MembershipUpdate> {
+/// All of an epoch at once, so that they are copied no more than they must.
+fn membership_rows(state: &State, time: Time) -> Vec<MembershipRow> {
     let rows = state.epoch.changes.rows.iter();
-    rows.map(move |row| ((row.segment, row.profile), time, if row.entered { 1 } else { -1 }))
+    rows.map(|row| MembershipRow::new(row.segment, row.profile, time, row.entered)).collect()
 }
 
 fn assignment_updates(state: &mut State, time: Time) -> impl Iterator<Item = AssignmentUpdate> {
@@ -249,9 +249,9 @@ fn finish<'scope>(input: StreamVec<'scope, Time, Routed>, worker: Shared) -> Pub
     let mut builder = OperatorBuilder::new("Profiles".into(), input.scope());
     let pact = Exchange::new(|routed: &Routed| u64::from(routed.to));
     let mut input = builder.new_input(input, pact);
-    let (memberships, memberships_stream) = builder.new_output::<Vec<MembershipUpdate>>();
+    let (memberships, memberships_stream) = builder.new_output::<Vec<MembershipRow>>();
     let (assignments, assignments_stream) = builder.new_output::<Vec<AssignmentUpdate>>();
-    let mut memberships = OutputBuilder::<Time, Builder<MembershipUpdate>>::from(memberships);
+    let mut memberships = OutputBuilder::<Time, Builder<MembershipRow>>::from(memberships);
     let mut assignments = OutputBuilder::<Time, Builder<AssignmentUpdate>>::from(assignments);
     builder.build(move |capabilities| {
         let mut held: Option<[_; 2]> = capabilities.try_into().ok();
@@ -273,7 +273,7 @@ fn finish<'scope>(input: StreamVec<'scope, Time, Routed>, worker: Shared) -> Pub
                 let folds = std::mem::take(&mut worker.inbox.folds);
                 let joins = std::mem::take(&mut worker.inbox.joins);
                 worker.state.finish_epoch(&folds, &joins);
-                memberships.session(&own[0]).give_iterator(membership_updates(&worker.state, time));
+                memberships.session(&own[0]).give_container(&mut membership_rows(&worker.state, time));
                 assignments.session(&own[1]).give_iterator(assignment_updates(&mut worker.state, time));
             }
             match next {

@@ -47,7 +47,15 @@ pub(crate) enum Cause {
     Split(u128),
 }
 
+/// Room that is made for changes before there are any, at most.
+const ROOM: usize = 1 << 16;
+
 impl Changes {
+    /// None, with room for as many as those of the epoch before: most epochs are like it.
+    pub(crate) fn with_room_of(before: &Self) -> Self {
+        Self { rows: Vec::with_capacity(before.rows.len().min(ROOM)), ..Self::default() }
+    }
+
     /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()

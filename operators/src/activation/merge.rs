@@ -22,31 +22,32 @@ pub fn merge(
     parts: &[Changes],
 ) -> DeltaBatch {
     let mut builder = DeltaBatchBuilder::new(epoch, now, Arc::clone(names));
+    builder.reserve(parts.iter().map(|changes| changes.rows.len()).sum());
     let alive: FxHashMap<u128, (usize, u32)> = parts
         .iter()
         .enumerate()
         .flat_map(|(part, changes)| changes.alive.iter().map(move |(id, detail)| (*id, (part, *detail))))
         .collect();
     // A profile changes in many segments at once, so whole runs of rows are sorted, not rows.
-    let mut runs: Vec<(usize, &[ChangeRow])> = Vec::new();
+    let mut runs: Vec<Run<'_>> = Vec::new();
     for (part, changes) in parts.iter().enumerate() {
         let of_profiles = changes.rows.chunk_by(|a, b| a.profile == b.profile);
-        runs.extend(of_profiles.map(|run| (part, run)));
+        runs.extend(of_profiles.map(|rows| Run { key: (rows[0].profile, part, rows[0].detail), rows }));
     }
-    runs.sort_unstable_by_key(|(part, run)| (run[0].profile, *part, run[0].detail));
+    runs.sort_unstable_by_key(|run| run.key);
     let mut last = Last::default();
-    for runs in runs.chunk_by(|a, b| a.1[0].profile == b.1[0].profile) {
+    for runs in runs.chunk_by(|a, b| a.key.0 == b.key.0) {
         // Nearly always: one run that tells of each segment once, in order. Nothing is cancelled out.
-        if let [(part, run)] = runs
-            && run.is_sorted_by(|a, b| a.segment < b.segment)
+        if let [Run { key: (_, part, _), rows }] = runs
+            && rows.is_sorted_by(|a, b| a.segment < b.segment)
         {
-            for row in *run {
+            for row in *rows {
                 add(&mut builder, texts, parts, &alive, (*part, row), &mut last);
             }
             continue;
         }
         let mut rows: Vec<(usize, &ChangeRow)> =
-            runs.iter().flat_map(|(part, run)| run.iter().map(move |row| (*part, row))).collect();
+            runs.iter().flat_map(|run| run.rows.iter().map(|row| (run.key.1, row))).collect();
         // Exits before entries, so that the last row of a segment is the entry if there is one.
         let key = |(part, row): &(usize, &ChangeRow)| (row.segment, row.entered, *part, row.detail);
         if !rows.is_sorted_by_key(key) {
@@ -63,6 +64,13 @@ pub fn merge(
         }
     }
     builder.finish()
+}
+
+/// Rows of one profile, one after the other.
+struct Run<'a> {
+    /// Profile, worker and detail of the first: looked up once, and not with every comparison.
+    key: (u128, usize, u32),
+    rows: &'a [ChangeRow],
 }
 
 /// What the delta added last has: the next one often has the same.

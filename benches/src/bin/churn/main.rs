@@ -168,6 +168,7 @@ async fn look(engine: &Engine, elapsed: Duration) -> Result<Value, Failure> {
     Ok(json!({
         "second": round(elapsed.as_secs_f64()),
         "resident_bytes": process::resident_bytes(),
+        "allocated_bytes": process::allocated_bytes(),
         "events": status.counts.events,
         "deltas": status.counts.deltas,
         "epochs": status.counts.epochs,
@@ -187,6 +188,7 @@ struct Point {
     second: f64,
     events: f64,
     resident: f64,
+    allocated: f64,
     known: f64,
 }
 
@@ -197,6 +199,7 @@ impl Point {
             second: at("second"),
             events: at("events"),
             resident: at("resident_bytes"),
+            allocated: at("allocated_bytes"),
             known: at("known_bytes"),
         }
     }
@@ -209,14 +212,18 @@ fn trends(samples: &[Point]) -> Map<String, Value> {
         trend::line(&points)
     };
     let resident = of(|point| point.second, |point| point.resident);
+    let allocated = of(|point| point.second, |point| point.allocated);
     let known = of(|point| point.second, |point| point.known);
     let mut trends = Map::new();
     let mut put = |name: &str, figure: f64| trends.insert(name.to_owned(), json!(round(figure)));
     put("resident_mean_bytes", resident.mean);
     put("resident_percent_per_hour", resident.slope * 3_600.0 / resident.mean * 100.0);
+    put("allocated_mean_bytes", allocated.mean);
+    put("allocated_percent_per_hour", allocated.slope * 3_600.0 / allocated.mean * 100.0);
     put("known_mean_bytes", known.mean);
     put("known_percent_per_hour", known.slope * 3_600.0 / known.mean * 100.0);
     put("resident_bytes_per_event", of(|point| point.events, |point| point.resident).slope);
+    put("allocated_bytes_per_event", of(|point| point.events, |point| point.allocated).slope);
     put("known_bytes_per_event", of(|point| point.events, |point| point.known).slope);
     trends
 }
