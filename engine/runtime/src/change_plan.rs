@@ -40,7 +40,14 @@ pub struct ChangePlan {
 /// # Errors
 /// [`Error::Storage`] if the directory can't be read, [`Error::Config`] if its definitions can't be run.
 pub fn plan_change(path: impl AsRef<Path>, pipeline: &Pipeline) -> Result<ChangePlan, Error> {
-    let reader = StateReader::open(path)?;
+    plan_change_of(&StateReader::open(path)?, pipeline)
+}
+
+/// The same of a directory that has been opened to be read, with a log store for example.
+///
+/// # Errors
+/// As [`plan_change`].
+pub fn plan_change_of(reader: &StateReader, pipeline: &Pipeline) -> Result<ChangePlan, Error> {
     let before = Stored::decode(&reader.meta().definitions)?.definitions;
     let after = pipeline.definitions();
     let changes = diff(&before, &after);
@@ -52,7 +59,7 @@ pub fn plan_change(path: impl AsRef<Path>, pipeline: &Pipeline) -> Result<Change
     let mut plan = ChangePlan {
         needs_rebuild: lost(&changes, &before, &after, is_whole),
         computes_everything: conversion.is_none(),
-        log_from: if is_whole { None } else { first_logged(&reader)? },
+        log_from: if is_whole { None } else { first_logged(reader)? },
         changes,
         ..ChangePlan::default()
     };

@@ -1,12 +1,14 @@
 //! The parts of the `tidewater` command. A library only so that tests reach them: nothing depends on it.
 //!
 //! In reading order: [`cli`] (what can be typed), [`commands`] (one module each), [`registry`] (a `type` becomes a
-//! connector), [`control`] (what a running engine can be asked), [`exit`] (what the shell is told). `shop` makes the clickstream of `generate` and `demo`.
+//! connector), [`log_store`] (an address becomes a store), [`control`] (what a running engine can be asked), [`exit`] (what the
+//! shell is told). `shop` makes the clickstream of `generate` and `demo`.
 
 pub mod cli;
 pub mod commands;
 pub mod control;
 pub mod exit;
+pub mod log_store;
 pub mod logging;
 pub mod output;
 pub mod registry;

@@ -3,11 +3,12 @@
 use std::{fmt::Write as _, path::PathBuf};
 
 use serde_json::json;
-use tidewater::offline::{ChangePlan, plan_change};
+use tidewater::offline::{ChangePlan, plan_change_of};
 
 use super::validate::ValidateFormat;
 use crate::{
     exit::{Exit, Failure},
+    log_store::open_reader,
     output::Output,
 };
 
@@ -37,7 +38,7 @@ pub fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
             "the file has no `state`: nothing is kept, so nothing can change",
         ));
     };
-    let plan = plan_change(state, &pipeline)?;
+    let plan = plan_change_of(&open_reader(state)?, &pipeline)?;
     let text = match args.format {
         ValidateFormat::Text => {
             as_text(&args.file.display().to_string(), &state.display().to_string(), &plan)

@@ -12,6 +12,7 @@ use tidewater_storage::{NewState, StateDir, StateReader};
 use crate::{
     control::{Fed, Refused, Request, client::ask, unanswered},
     exit::{Exit, Failure},
+    log_store,
     output::Output,
     terminal::Bars,
 };
@@ -90,11 +91,11 @@ async fn feed(
     filter: QuarantineFilter,
     bars: &Bars,
 ) -> Result<Fed, Failure> {
-    let engine = Engine::builder(pipeline)
-        .state(&args.state)
-        .start()
-        .await
-        .map_err(|error| unanswered(error, &args.state))?;
+    let mut builder = Engine::builder(pipeline).state(&args.state);
+    if let Some((address, store)) = log_store::of_engine(None, Some(&args.state))? {
+        builder = builder.log_store(address, store);
+    }
+    let engine = builder.start().await.map_err(|error| unanswered(error, &args.state))?;
     let bar = bars.bytes("replaying the log", Some(engine.watch_replay().borrow().total_bytes));
     let mut replay = engine.watch_replay();
     let showing = async {

@@ -19,8 +19,8 @@ pub struct ObjectStore {
     bucket: Arc<dyn Bucket>,
     prefix: path::Path,
     address: String,
-    /// Requests are made one at a time by the thread that waits for them.
-    runtime: tokio::runtime::Runtime,
+    /// Requests are made one at a time by the thread that waits for them. There until it is dropped.
+    runtime: Option<tokio::runtime::Runtime>,
 }
 
 impl ObjectStore {
@@ -30,7 +30,7 @@ impl ObjectStore {
     /// If the system gives no more resources for a runtime.
     pub fn new(bucket: Arc<dyn Bucket>, prefix: &str, address: impl Into<String>) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { bucket, prefix: path::Path::from(prefix), address: address.into(), runtime })
+        Ok(Self { bucket, prefix: path::Path::from(prefix), address: address.into(), runtime: Some(runtime) })
     }
 
     fn at(&self, name: &str) -> path::Path {
@@ -39,10 +39,10 @@ impl ObjectStore {
 
     /// Waits for a request, also where the caller is a thread of another runtime: none may wait inside one.
     fn wait<T: Send>(&self, request: impl Future<Output = object_store::Result<T>> + Send) -> io::Result<T> {
-        let done = std::thread::scope(|scope| scope.spawn(|| self.runtime.block_on(request)).join());
-        match done {
-            Ok(done) => done.map_err(io_error),
-            Err(_) => Err(io::Error::other("a request to the object store panicked")),
+        let run = || self.runtime.as_ref().map(|runtime| runtime.block_on(request));
+        match std::thread::scope(|scope| scope.spawn(run).join()) {
+            Ok(Some(done)) => done.map_err(io_error),
+            Ok(None) | Err(_) => Err(io::Error::other("a request to the object store panicked")),
         }
     }
 }
@@ -106,6 +106,15 @@ impl Store for ObjectStore {
         match self.wait(self.bucket.delete(&at)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             deleted => deleted,
+        }
+    }
+}
+
+impl Drop for ObjectStore {
+    fn drop(&mut self) {
+        // The last one who knows the store may be a task, and a runtime that waits for its end must not be dropped there.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
         }
     }
 }

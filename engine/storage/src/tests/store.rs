@@ -117,12 +117,12 @@ fn object_stores_are_stores() {
     check(&(Arc::new(store) as Arc<dyn Store>));
 }
 
-/// A request may be made by a thread of somebody else's runtime.
+/// A request may be made by a thread of somebody else's runtime, and the store be dropped there.
 #[cfg(feature = "object-store")]
 #[test]
-fn an_object_store_can_be_waited_for_inside_a_runtime() {
+fn an_object_store_can_be_waited_for_and_dropped_inside_a_runtime() {
     let memory = object_store::memory::InMemory::new();
     let store = crate::ObjectStore::new(Arc::new(memory), "p", "memory://p").unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(async { assert!(store.list().unwrap().is_empty()) });
+    runtime.block_on(async move { assert!(store.list().unwrap().is_empty()) });
 }

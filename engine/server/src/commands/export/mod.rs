@@ -14,6 +14,7 @@ use tidewater_model::{Value, profile::Profile};
 use self::{csv::Csv, ndjson::Ndjson};
 use crate::{
     exit::{Exit, Failure},
+    log_store::open_reader,
     output::Output,
     terminal::Bars,
 };
@@ -184,7 +185,7 @@ fn computed(args: &ExportArgs, bars: &Bars) -> Result<(), Failure> {
 /// Computes the state from the log, with a progress bar.
 pub(super) fn open(path: &Path, bars: &Bars) -> Result<OfflineState, Failure> {
     let mut bar = None;
-    let opened = tidewater::offline::open_state_with(path, 1, &mut |done| {
+    let opened = tidewater::offline::open_reader(open_reader(path)?, 1, &mut |done| {
         let bar = bar.get_or_insert_with(|| bars.bytes("reading the log", Some(done.total_bytes)));
         bar.set_position(done.bytes.min(done.total_bytes));
     });

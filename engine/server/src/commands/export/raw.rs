@@ -5,11 +5,11 @@ use tidewater_model::Timestamp;
 use tidewater_storage::{EpochEntry, FIRST_EPOCH, Filter, Record, StateReader};
 
 use super::{ExportArgs, Format, csv::write_row, eprintln_note};
-use crate::{exit::Failure, output::Output};
+use crate::{exit::Failure, log_store::open_reader, output::Output};
 
 /// Writes the accepted events, in the order of the log: as NDJSON just as they are, ready to be read again.
 pub(super) fn events(args: &ExportArgs) -> Result<(), Failure> {
-    let reader = StateReader::open(&args.state)?;
+    let reader = open_reader(&args.state)?;
     let starts = reader.log_starts()?;
     let mut log = reader.log(starts)?.accepted(
         args.from.map_or(Timestamp(i64::MIN), |from| from.0),

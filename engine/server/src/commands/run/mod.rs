@@ -17,7 +17,7 @@ use tidewater_model::Millis;
 use self::{admin::Admin, memory::MemoryLimit, signals::Signals};
 use crate::{
     exit::{Exit, Failure},
-    registry,
+    log_store, registry,
     terminal::Bars,
 };
 
@@ -44,6 +44,14 @@ pub struct RunArgs {
     /// `10GiB` [default: no limit].
     #[arg(long, value_name = "SIZE")]
     pub log_keep_bytes: Option<MemoryLimit>,
+    /// How large a file of the log gets before the next one begins: so much is compressed, moved and removed at a time
+    /// [default: 256MiB].
+    #[arg(long, value_name = "SIZE")]
+    pub log_file_bytes: Option<MemoryLimit>,
+    /// Keep full files of the log there instead of in the state directory, which remembers it: `s3://BUCKET/PREFIX`, with keys,
+    /// region and endpoint from the environment (`AWS_ACCESS_KEY_ID`, `AWS_REGION`, `AWS_ENDPOINT`, …).
+    #[arg(long, value_name = "URL")]
+    pub log_store: Option<String>,
     /// Take no new events above this much memory: a size such as `2GiB`, or `none` [default: 80 % of what this process
     /// may use].
     #[arg(long, value_name = "SIZE")]
@@ -123,13 +131,15 @@ async fn start(args: &RunArgs, pipeline: &Pipeline) -> Result<Engine, Failure> {
     // Each source has a limit of its own, which is what counts.
     let max_event_bytes = tidewater_connectors::LARGEST_EVENT;
     let checkpoint_every_ms = args.checkpoint_every.0.unsigned_abs();
+    let usual = Settings::default();
     let settings = Settings {
         memory_limit_bytes,
         max_event_bytes,
         checkpoint_every_ms,
         log_keep_ms: args.log_keep.map(|keep| keep.0.unsigned_abs()),
         log_keep_bytes: args.log_keep_bytes.and_then(MemoryLimit::bytes),
-        ..Settings::default()
+        log_file_bytes: args.log_file_bytes.and_then(MemoryLimit::bytes).unwrap_or(usual.log_file_bytes),
+        ..usual
     };
     let mut builder = Engine::builder(pipeline).settings(settings).rebuild(args.rebuild);
     for (name, source) in sources {
@@ -137,6 +147,9 @@ async fn start(args: &RunArgs, pipeline: &Pipeline) -> Result<Engine, Failure> {
     }
     for (name, sink) in sinks {
         builder = builder.sink(name, sink);
+    }
+    if let Some((address, store)) = log_store::of_engine(args.log_store.as_deref(), pipeline.state())? {
+        builder = builder.log_store(address, store);
     }
     let engine = builder.start().await?;
     let state = pipeline.state().map(|path| path.display().to_string()).unwrap_or_else(|| "none".to_owned());
