@@ -10,6 +10,9 @@ use tidewater_storage::StateReader;
 
 use crate::exit::{Exit, Failure};
 
+/// A store and the address that the state directory remembers.
+pub type Addressed = (String, Arc<dyn LogStore>);
+
 /// Opens a state directory to be read, with the store of its log if it has one.
 ///
 /// # Errors
@@ -22,16 +25,13 @@ pub fn open_reader(state: &Path) -> Result<StateReader, Failure> {
     }
 }
 
-/// The store that an engine runs with, and its address: the one that is asked for, else the one that its state directory has.
+/// The store that an engine runs with: the one that is asked for, else the one that its state directory has.
 ///
 /// # Errors
 /// If it can't be opened.
-pub fn of_engine(
-    asked: Option<&str>,
-    state: Option<&Path>,
-) -> Result<Option<(String, Arc<dyn LogStore>)>, Failure> {
+pub fn of_engine(asked: Option<&str>, state: Option<&Path>) -> Result<Option<Addressed>, Failure> {
     // What is wrong with the directory is said when the engine opens it.
-    let known = || Some(StateReader::open(state?).ok()?.meta().log_store.clone()?);
+    let known = || StateReader::open(state?).ok()?.meta().log_store.clone();
     let Some(address) = asked.map(|address| address.trim_end_matches('/').to_owned()).or_else(known) else {
         return Ok(None);
     };
