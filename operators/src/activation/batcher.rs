@@ -15,8 +15,8 @@ use crate::graph::Time;
 
 type Builder = ValBuilder<u32, u128, Time, isize>;
 
-/// Room for rows that is kept for the next time, 4 MiB; what an unusual epoch needed beyond goes back.
-const KEPT_ROWS: usize = 1 << 17;
+/// Room for rows that is kept for the next time, 2 MiB; what an unusual epoch needed beyond goes back.
+const KEPT_ROWS: usize = 1 << 16;
 
 /// Rows that are handed to the builder at a time.
 const PAGE: usize = 1 << 10;
