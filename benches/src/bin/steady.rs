@@ -164,9 +164,9 @@ async fn half_load(
         let (engine, place) = (engine.clone(), sender.clone().reserve_owned().await?);
         tokio::spawn(async move {
             let handed_in = Instant::now();
-            if let Ok(accepted) = engine.ingest_batch(batch).await {
-                place.send((handed_in, accepted.epoch));
-            }
+            // A failed engine ends the subscription, too.
+            let accepted = engine.ingest_batch(batch).await;
+            place.send((handed_in, accepted.map_or(u64::MAX, |accepted| accepted.epoch)));
         });
     }
     drop(sender);

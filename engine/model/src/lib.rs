@@ -11,6 +11,7 @@ pub mod event;
 pub mod expr;
 pub mod hash;
 pub mod identifier;
+pub mod order;
 pub mod pipeline;
 pub mod profile;
 pub mod segment;

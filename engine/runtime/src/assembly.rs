@@ -160,7 +160,7 @@ pub(crate) fn launch(components: Components, mut opened: Option<OpenState>) -> R
         metrics: Arc::clone(&common.metrics),
         rates: Rates::default(),
         acceptance: Arc::clone(&acceptance),
-        quarantine: QuarantineView(log.quarantine),
+        quarantine: QuarantineView::new(log.quarantine),
         state: log.state,
         checkpoints: log.checkpoints.as_ref().map(|parts| Arc::clone(&parts.control)),
         replay,

@@ -71,7 +71,11 @@ impl Ring {
 }
 
 /// The quarantine of a running engine; see [`Engine::quarantine`].
-pub struct QuarantineView(pub(crate) Place);
+pub struct QuarantineView {
+    place: Place,
+    /// Held while events are fed again: two at a time would feed, and refuse, the same ones twice.
+    redriving: tokio::sync::Mutex<()>,
+}
 
 /// Where refused events are.
 pub(crate) enum Place {
@@ -83,13 +87,17 @@ pub(crate) enum Place {
 pub type QuarantinedEvents = Box<dyn Iterator<Item = Result<QuarantinedEvent, Error>> + Send>;
 
 impl QuarantineView {
+    pub(crate) fn new(place: Place) -> Self {
+        Self { place, redriving: tokio::sync::Mutex::new(()) }
+    }
+
     /// The refused events that `filter` lets through, oldest first. Reads files: not for a thread that must not
     /// block. Without a state directory only the last ones are kept.
     ///
     /// # Errors
     /// [`Error::Storage`] if the files can't be read.
     pub fn read(&self, filter: QuarantineFilter) -> Result<QuarantinedEvents, Error> {
-        match &self.0 {
+        match &self.place {
             Place::Memory(ring) => Ok(Box::new(ring.matching(&filter).into_iter().map(Ok))),
             Place::Disk { reader, .. } => {
                 Ok(Box::new(reader.quarantine(filter)?.map(|record| record.map_err(Error::from))))
@@ -99,7 +107,7 @@ impl QuarantineView {
 
     /// Takes events out of quarantine, durably.
     async fn remove(&self, ids: BTreeSet<u64>) -> Result<(), Error> {
-        match &self.0 {
+        match &self.place {
             Place::Memory(ring) => ring.remove(&ids),
             Place::Disk { intake, .. } => {
                 let (sender, receiver) = oneshot::channel();
@@ -115,7 +123,7 @@ impl QuarantineView {
 
 impl std::fmt::Debug for QuarantineView {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match &self.0 {
+        f.write_str(match &self.place {
             Place::Memory(_) => "QuarantineView(memory)",
             Place::Disk { .. } => "QuarantineView(disk)",
         })
@@ -139,15 +147,22 @@ pub struct Redriven {
 impl Engine {
     /// Feeds refused events again, and takes those that could be fed out of quarantine once they are durable.
     ///
-    /// A crash on the way feeds some twice, which deduplication undoes for all that carry a messageId or a time.
+    /// A crash on the way feeds some twice, which deduplication undoes for all that carry a messageId or a time. One call waits
+    /// for another.
     ///
     /// # Errors
     /// [`Error::Storage`] if the quarantine can't be read or written; [`Error::Closed`] and [`Error::Failed`] once
     /// the engine has ended.
     pub async fn redrive(&self, filter: QuarantineFilter) -> Result<Redriven, Error> {
+        let _only_one = self.quarantine().redriving.lock().await;
         let mut done = Redriven::default();
         // As of now: what is refused again on the way is not fed once more.
-        let mut events = self.quarantine().read(filter)?.collect::<Vec<_>>().into_iter();
+        let engine = self.clone();
+        let reading = crate::threads::blocking(move || {
+            Ok::<Vec<_>, Error>(engine.quarantine().read(filter)?.collect())
+        });
+        let events = reading.await.map_err(|_| Error::failed("reading the quarantine panicked"))??;
+        let mut events = events.into_iter();
         loop {
             let (mut batch, mut ids) = (RawEvents::new(), BTreeSet::new());
             for event in events.by_ref() {

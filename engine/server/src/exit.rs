@@ -114,7 +114,8 @@ fn storage_exit(error: &StorageError) -> Exit {
         StorageError::NotFound { .. }
         | StorageError::NotEmpty { .. }
         | StorageError::Unfinished { .. }
-        | StorageError::Newer { .. } => Exit::Config,
+        | StorageError::Newer { .. }
+        | StorageError::Refused { .. } => Exit::Config,
         _ => Exit::Internal,
     }
 }

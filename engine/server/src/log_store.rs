@@ -32,11 +32,22 @@ pub fn open_reader(state: &Path) -> Result<StateReader, Failure> {
 pub fn of_engine(asked: Option<&str>, state: Option<&Path>) -> Result<Option<Addressed>, Failure> {
     // What is wrong with the directory is said when the engine opens it.
     let known = || StateReader::open(state?).ok()?.meta().log_store.clone();
-    let Some(address) = asked.map(|address| address.trim_end_matches('/').to_owned()).or_else(known) else {
-        return Ok(None);
-    };
+    let Some(address) = asked.map(normal).or_else(known) else { return Ok(None) };
     let store = open(&address)?;
+    if state.is_none() {
+        return Err(refused(&address, &"the pipeline has no `state`, so it has no log either"));
+    }
     Ok(Some((address, store)))
+}
+
+/// With a slash at the end it is the same place.
+fn normal(address: &str) -> String {
+    let prefix = address.split_once("://").map_or("", |(_, rest)| rest.trim_end_matches('/'));
+    if prefix.is_empty() { address.to_owned() } else { address.trim_end_matches('/').to_owned() }
+}
+
+fn refused(address: &str, why: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Exit::Config, format!("log store {address}: {why}"))
 }
 
 /// How long a request is tried again.
@@ -45,8 +56,7 @@ const REQUEST_WAIT: std::time::Duration = std::time::Duration::from_secs(30);
 
 #[cfg(feature = "object-store")]
 fn open(address: &str) -> Result<Arc<dyn LogStore>, Failure> {
-    let refused =
-        |why: &dyn std::fmt::Display| Failure::new(Exit::Config, format!("log store {address}: {why}"));
+    let refused = |why: &dyn std::fmt::Display| refused(address, why);
     let (bucket, prefix) = match address.strip_prefix("s3://") {
         Some(rest) => rest.split_once('/').unwrap_or((rest, "")),
         None => return Err(refused(&"the address must be s3://BUCKET/PREFIX")),
@@ -69,7 +79,5 @@ fn open(address: &str) -> Result<Arc<dyn LogStore>, Failure> {
 
 #[cfg(not(feature = "object-store"))]
 fn open(address: &str) -> Result<Arc<dyn LogStore>, Failure> {
-    let message =
-        format!("log store {address}: this build has none; build it with `--features object-store`");
-    Err(Failure::new(Exit::Config, message))
+    Err(refused(address, &"this build has none; build it with `--features object-store`"))
 }

@@ -144,7 +144,7 @@ fn refused_deltas_are_listed_tried_again_and_dropped() {
     let id = dropped["id"].to_string();
     assert_eq!(stdout(&place.run(&["dlq", "drop", "--sink", "hook", "--id", &id])), "1 dropped\n");
     let retried = place.run(&["dlq", "retry", "--sink", "hook", "--all"]);
-    assert!(stdout(&retried).starts_with("2 will be delivered again"));
+    assert!(stdout(&retried).starts_with("2 to be delivered again, first thing"));
     assert!(listed(&place).iter().all(|letter| letter["retry"] == true));
     receiver.unwanted.lock().unwrap().clear();
     let before: BTreeSet<String> = receiver.seen.lock().unwrap().drain(..).map(|request| request.0).collect();
@@ -183,7 +183,7 @@ fn a_running_engine_delivers_again_and_drops_at_once() {
     // It refuses one of them again.
     receiver.unwanted.lock().unwrap().remove("u5");
     let retried = place.run(&["dlq", "retry", "--sink", "hook", "--all"]);
-    assert_eq!(stdout(&retried), "2 are being delivered again\n");
+    assert_eq!(stdout(&retried), "2 to be delivered again, now\n");
     let left = |place: &Place| listed(place).iter().map(|letter| letter["retry"] == true).collect::<Vec<_>>();
     until("a refusal", &|| left(&place) == [false]);
     assert_eq!(receiver.delivered().len(), 48);

@@ -146,6 +146,8 @@ fn full_files_of_the_log_go_to_the_bucket_and_every_command_finds_them() {
     );
     let other = bucket.run(&place, &["run", "--log-store", "s3://logs/other"]);
     assert_fails(&other, 78, &["sealed log files are in s3://logs/shop, not in s3://logs/other"]);
+    // A copy would share it with the original.
+    assert_fails(&bucket.run(&place, &["checkpoint", "--to", "copy"]), 78, &["s3://logs/shop"]);
     // Out of reach is said, with the address.
     let mut lost = bucket.command(&place, &["export", "events"]);
     lost.env("AWS_ENDPOINT", "http://127.0.0.1:1");
@@ -160,4 +162,6 @@ fn what_is_no_address_is_a_config_error() {
         assert_fails(&place.run(&["run", "--log-store", address]), 78, &["log store ", "s3://BUCKET/PREFIX"]);
     }
     assert!(!Path::new(&place.path("state")).exists());
+    place.write("tidewater.yaml", &PIPELINE.replace("state: ./state", ""));
+    assert_fails(&place.run(&["run", "--log-store", "s3://logs/shop"]), 78, &["the pipeline has no `state`"]);
 }

@@ -9,17 +9,15 @@ use differential_dataflow::{
     trace::{Builder as _, implementations::ValBuilder},
 };
 use serde::{Deserialize, Serialize};
+use tidewater_model::order;
 use timely::progress::{Antichain, frontier::AntichainRef};
 
 use crate::graph::Time;
 
 type Builder = ValBuilder<u32, u128, Time, isize>;
 
-/// Room for rows that is kept for the next time, 2 MiB; what an unusual epoch needed beyond goes back.
-const KEPT_ROWS: usize = 1 << 16;
-
 /// Rows that are handed to the builder at a time.
-const PAGE: usize = 1 << 10;
+const PAGE: usize = if cfg!(test) { 8 } else { 1 << 10 };
 
 /// A membership that begins or ends, in the 32 bytes that it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -59,7 +57,7 @@ impl MembershipRow {
 #[derive(Debug)]
 pub(crate) struct MembershipBatcher {
     rows: Vec<MembershipRow>,
-    /// The least time among them.
+    /// The least time of those that do not cancel out.
     frontier: Antichain<Time>,
 }
 
@@ -88,37 +86,19 @@ impl Extract for MembershipBatcher {
     ) -> (Option<Self::Output>, AntichainRef<'a, Time>) {
         // None, as long as the epochs are fed one by one.
         let mut later: Vec<_> = self.rows.extract_if(.., |row| upper.less_equal(&row.time)).collect();
-        let batch = build(&by_segment(&mut self.rows));
         later.sort_unstable();
         self.frontier = net(&later).map(|(row, _)| row.time).collect();
-        self.rows.clear();
-        self.rows.shrink_to(KEPT_ROWS);
-        self.rows.append(&mut later);
-        (batch, self.frontier.borrow())
+        let ready = by_segment(std::mem::replace(&mut self.rows, later));
+        (build(&ready), self.frontier.borrow())
     }
 }
 
 /// The rows ordered by segment, profile and time.
-fn by_segment(rows: &mut [MembershipRow]) -> Vec<MembershipRow> {
+fn by_segment(rows: Vec<MembershipRow>) -> Vec<MembershipRow> {
     let segments = rows.iter().map(|row| row.segment as usize + 1).max().unwrap_or(0);
-    if rows.len() < segments {
-        rows.sort_unstable();
-        return rows.to_vec();
-    }
-    // Where the rows of each segment begin, then where its next one goes.
-    let mut places = vec![0_u32; segments + 1];
-    rows.iter().for_each(|row| places[row.segment as usize + 1] += 1);
-    (1..places.len()).for_each(|segment| places[segment] += places[segment - 1]);
-    let mut sorted = rows.to_vec();
-    for row in rows.iter() {
-        let place = &mut places[row.segment as usize];
-        sorted[*place as usize] = *row;
-        *place += 1;
-    }
-    let mut start = 0;
-    for end in &places[..segments] {
-        sorted[start..*end as usize].sort_unstable_by_key(|row| (row.profile, row.time));
-        start = *end as usize;
+    let mut sorted = order::by_place(&rows, segments, |row| row.segment as usize);
+    for rows in sorted.chunk_by_mut(|a, b| a.segment == b.segment) {
+        rows.sort_unstable_by_key(|row| (row.profile, row.time));
     }
     sorted
 }

@@ -97,6 +97,20 @@ async fn redriven_events_leave_the_quarantine() {
 }
 
 #[tokio::test]
+async fn what_is_redriven_twice_at_a_time_is_refused_once_each() {
+    let engine = Engine::builder(&pipeline()).start().await.unwrap();
+    for _ in 0..3 {
+        soon(engine.ingest("nothing at all")).await.unwrap();
+    }
+    let both =
+        async { tokio::join!(engine.redrive(QuarantineFilter::All), engine.redrive(QuarantineFilter::All)) };
+    let (one, other) = soon(both).await;
+    assert_eq!((one.unwrap().quarantined, other.unwrap().quarantined), (3, 3));
+    assert_eq!(engine.quarantine().read(QuarantineFilter::All).unwrap().count(), 3);
+    stop(&engine).await;
+}
+
+#[tokio::test]
 async fn a_timer_moves_members_on_an_idle_engine() {
     let clock = Arc::new(ManualClock::new(NOON));
     let engine = Engine::builder(&pipeline()).clock(clock.clone()).start().await.unwrap();

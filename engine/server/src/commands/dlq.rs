@@ -122,8 +122,8 @@ struct Change {
 const RETRY: Change = Change {
     request: Request::RetryDeadLetters,
     stopped: |state, sink, filter| offline::retry_dead_letters(state, sink, filter),
-    asked_for: "are being delivered again",
-    made: "will be delivered again, first thing at the next `tidewater run`",
+    asked_for: "to be delivered again, now",
+    made: "to be delivered again, first thing at the next `tidewater run`",
 };
 
 const DROP: Change = Change {

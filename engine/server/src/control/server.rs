@@ -63,7 +63,7 @@ pub fn serve(state: &Path, engine: &Engine) -> Option<Serving> {
             tracing::warn!(
                 path,
                 why,
-                "no control socket: this engine can't be asked for checkpoints and copies"
+                "no control socket: this engine can't be asked for checkpoints, copies and redrives"
             );
             return None;
         }

@@ -20,23 +20,26 @@ impl FromStr for MemoryLimit {
         if text == "none" {
             return Ok(Self(None));
         }
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, unit) = text.split_at(digits);
-        let factor: u64 = match unit {
-            "KB" => 1_000,
-            "MB" => 1_000_000,
-            "GB" => 1_000_000_000,
-            "KiB" => 1 << 10,
-            "MiB" => 1 << 20,
-            "GiB" => 1 << 30,
-            _ => 0,
-        };
-        let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
-        let bytes = bytes.filter(|bytes| *bytes > 0);
-        bytes
-            .map(|bytes| Self(Some(bytes)))
-            .ok_or_else(|| "expected a size such as `2GiB`, or `none`".to_owned())
+        let size = parse_size(text).map_err(|error| format!("{error}, or `none`"))?;
+        Ok(Self(Some(size)))
     }
+}
+
+/// A size as people write it.
+pub(super) fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor: u64 = match unit {
+        "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => 0,
+    };
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| "expected a size such as `2GiB`".to_owned())
 }
 
 /// The limit in bytes: what was asked for, else four fifths of what this process may use.

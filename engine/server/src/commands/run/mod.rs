@@ -46,10 +46,11 @@ pub struct RunArgs {
     pub log_keep_bytes: Option<MemoryLimit>,
     /// How large a file of the log gets before the next one begins: so much is compressed, moved and removed at a time
     /// [default: 256MiB].
-    #[arg(long, value_name = "SIZE")]
-    pub log_file_bytes: Option<MemoryLimit>,
-    /// Keep full files of the log there instead of in the state directory, which remembers it: `s3://BUCKET/PREFIX`, with keys,
-    /// region and endpoint from the environment (`AWS_ACCESS_KEY_ID`, `AWS_REGION`, `AWS_ENDPOINT`, …).
+    #[arg(long, value_name = "SIZE", value_parser = memory::parse_size)]
+    pub log_file_bytes: Option<u64>,
+    /// Keep full files of the log there instead of in the state directory, which remembers it for good: `s3://BUCKET/PREFIX`, with
+    /// keys, region and endpoint from the environment (`AWS_ACCESS_KEY_ID`, `AWS_REGION`, `AWS_ENDPOINT`, …).
+    /// `checkpoint --to` copies no such directory.
     #[arg(long, value_name = "URL")]
     pub log_store: Option<String>,
     /// Take no new events above this much memory: a size such as `2GiB`, or `none` [default: 80 % of what this process
@@ -138,7 +139,7 @@ async fn start(args: &RunArgs, pipeline: &Pipeline) -> Result<Engine, Failure> {
         checkpoint_every_ms,
         log_keep_ms: args.log_keep.map(|keep| keep.0.unsigned_abs()),
         log_keep_bytes: args.log_keep_bytes.and_then(MemoryLimit::bytes),
-        log_file_bytes: args.log_file_bytes.and_then(MemoryLimit::bytes).unwrap_or(usual.log_file_bytes),
+        log_file_bytes: args.log_file_bytes.unwrap_or(usual.log_file_bytes),
         ..usual
     };
     let mut builder = Engine::builder(pipeline).settings(settings).rebuild(args.rebuild);
