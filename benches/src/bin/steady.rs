@@ -28,9 +28,6 @@ const TICK: Duration = Duration::from_millis(2);
 /// Batches on their way at half load; beyond that they wait, which the report says.
 const ON_THE_WAY: usize = 1_000;
 
-/// How often a checkpoint is made, in milliseconds.
-const EVERY_MS: u64 = 10_000;
-
 /// Measures and prints figures as JSON.
 #[derive(Parser)]
 struct Args {
@@ -46,6 +43,12 @@ struct Args {
     /// Seconds at half load.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// How often a checkpoint is made, in seconds.
+    #[arg(long, default_value_t = 10)]
+    every: u64,
+    /// Full files of the log are so large, in MiB.
+    #[arg(long, default_value_t = 256)]
+    log_file: u64,
     /// Worker threads.
     #[arg(long, default_value_t = 1)]
     workers: usize,
@@ -72,7 +75,7 @@ async fn main() -> Result<(), Failure> {
     let (mut without, mut with) = (Vec::new(), Vec::new());
     for _ in 0..args.rounds {
         without.push(load(&args, directory.path(), u64::MAX, &mut stream).await?);
-        with.push(load(&args, directory.path(), EVERY_MS, &mut stream).await?);
+        with.push(load(&args, directory.path(), args.every * 1_000, &mut stream).await?);
     }
     let rate = median(&with) / 2.0;
     let half = half_load(&args, directory.path(), rate, &mut stream).await?;
@@ -90,7 +93,10 @@ async fn main() -> Result<(), Failure> {
 }
 
 async fn start(args: &Args, directory: &Path, checkpoint_every_ms: u64) -> Result<Engine, Failure> {
-    let settings = Settings { checkpoint_every_ms, checkpoint_log_bytes: u64::MAX, ..Settings::default() };
+    let log_file_bytes = args.log_file << 20;
+    let checkpoint_log_bytes = u64::MAX;
+    let settings =
+        Settings { checkpoint_every_ms, checkpoint_log_bytes, log_file_bytes, ..Settings::default() };
     let pipeline = pipeline::cdp1(Segments::Five)?;
     let builder = Engine::builder(&pipeline).workers(args.workers).settings(settings);
     let engine = builder.state(directory.join("state")).start().await?;
@@ -135,24 +141,25 @@ async fn half_load(
     rate: f64,
     stream: &mut Clickstream,
 ) -> Result<Value, Failure> {
-    let engine = start(args, directory, EVERY_MS).await?;
+    let engine = start(args, directory, args.every * 1_000).await?;
     let size = (rate * TICK.as_secs_f64()) as usize;
     let ticks = (args.seconds * 1_000) as usize / TICK.as_millis() as usize;
-    let (sender, mut taken) = mpsc::channel::<(Instant, u64)>(ON_THE_WAY);
+    let (sender, mut taken) = mpsc::channel::<(Instant, Duration, u64)>(ON_THE_WAY);
     let mut updates = engine.subscribe("S1")?;
     let timing = tokio::spawn(async move {
-        let (mut durations, mut complete) = (Durations::default(), 0);
-        while let Some((handed_in, epoch)) = taken.recv().await {
+        let (mut logged, mut durations, mut complete) = (Durations::default(), Durations::default(), 0);
+        while let Some((handed_in, until_logged, epoch)) = taken.recv().await {
+            logged.push(until_logged);
             while complete < epoch {
                 match updates.next().await {
                     Ok(Some(Update::EpochComplete { epoch, .. })) => complete = epoch,
                     Ok(Some(_)) => {}
-                    Ok(None) | Err(_) => return durations,
+                    Ok(None) | Err(_) => return (logged, durations),
                 }
             }
             durations.push(handed_in.elapsed());
         }
-        durations
+        (logged, durations)
     });
     let started = Instant::now();
     let mut late = Durations::default();
@@ -166,18 +173,20 @@ async fn half_load(
             let handed_in = Instant::now();
             // A failed engine ends the subscription, too.
             let accepted = engine.ingest_batch(batch).await;
-            place.send((handed_in, accepted.map_or(u64::MAX, |accepted| accepted.epoch)));
+            let epoch = accepted.map_or(u64::MAX, |accepted| accepted.epoch);
+            place.send((handed_in, handed_in.elapsed(), epoch));
         });
     }
     drop(sender);
     let handed_in = per_second(ticks * size, started.elapsed());
-    let durations = timing.await?;
+    let (logged, durations) = timing.await?;
     let status = engine.status();
     engine.shutdown(Duration::from_secs(60)).await?;
     Ok(json!({
         "events_per_second": handed_in,
         "events_a_batch": size,
-        "latency": durations.to_json(),
+        "until_logged": logged.to_json(),
+        "until_complete": durations.to_json(),
         "handed_in_late": late.to_json(),
         "checkpoint_seconds": status.checkpoint.map(|checkpoint| round(checkpoint.took.as_secs_f64())),
     }))
