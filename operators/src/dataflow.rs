@@ -6,7 +6,7 @@
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use differential_dataflow::{
-    AsCollection,
+    AsCollection, Hashable,
     operators::arrange::{TraceAgent, arrangement::arrange_core},
     trace::{Cursor, TraceReader, cursor::cursor_list, implementations::ValSpine},
 };
@@ -15,7 +15,7 @@ use timely::{
     container::CapacityContainerBuilder,
     dataflow::{
         InputHandle,
-        channels::pact::Pipeline,
+        channels::pact::Exchange,
         operators::probe::{Handle as ProbeHandle, Probe},
     },
     progress::Antichain,
@@ -23,7 +23,7 @@ use timely::{
 };
 
 use crate::{
-    activation::{Changes, Held, MembershipBatcher, hold},
+    activation::{Changes, MembershipBatcher, MembershipRow},
     epoch::Inbox,
     extension::{Context, Extension, RelationInput},
     graph::{self, Time},
@@ -99,8 +99,6 @@ pub struct WorkerDataflow {
     probe: ProbeHandle<Time>,
     worker: Rc<RefCell<graph::Worker>>,
     memberships: TraceAgent<MembershipSpine>,
-    /// What the arrangement of memberships does not have yet.
-    held: Rc<RefCell<Held>>,
     assignments: AssignmentTrace,
     epoch: u64,
     now: Timestamp,
@@ -129,17 +127,21 @@ impl WorkerDataflow {
         let mut input = InputHandle::new();
         let probe = ProbeHandle::new();
         let mut relations = Vec::new();
-        let (memberships, assignments, held) = worker.dataflow_named::<Time, _, _>("Tidewater", |scope| {
+        let (memberships, assignments) = worker.dataflow_named::<Time, _, _>("Tidewater", |scope| {
             let events = input.to_stream(scope);
             let published = if workers == 1 {
                 graph::single(events, Rc::clone(&shared))
             } else {
                 graph::sharded(events, &shared)
             };
-            let (memberships, held) = hold(published.memberships, extensions.is_empty());
+            let by_segment = Exchange::new(|row: &MembershipRow| row.segment().hashed());
             let batcher = |_, _| MembershipBatcher::new();
-            let memberships =
-                arrange_core::<_, _, _, MembershipSpine>(memberships, Pipeline, "Memberships", batcher);
+            let memberships = arrange_core::<_, _, _, MembershipSpine>(
+                published.memberships,
+                by_segment,
+                "Memberships",
+                batcher,
+            );
             let assignments = published.assignments.as_collection();
             let assignments = assignments.arrange_by_key_named("Assignments");
             memberships.stream.clone().probe_with(&probe);
@@ -154,10 +156,10 @@ impl WorkerDataflow {
                 inputs: &mut relations,
             };
             extensions.iter().for_each(|extension| extension.build(&mut context));
-            (memberships.trace, assignments.trace, held)
+            (memberships.trace, assignments.trace)
         });
         let (epoch, now) = (0, Timestamp(i64::MIN));
-        Self { input, relations, probe, worker: shared, memberships, held, assignments, epoch, now }
+        Self { input, relations, probe, worker: shared, memberships, assignments, epoch, now }
     }
 
     /// Feeds one epoch. The one before must be complete and [`finish`](Self::finish)ed.
@@ -220,31 +222,23 @@ impl WorkerDataflow {
         if record.has(GONE) || alone || !is_member() { None } else { state.read_profile(location.record) }
     }
 
-    /// This worker's share of a segment's members, from the `memberships` arrangement and what is held back from it.
+    /// This worker's share of a segment's members, from the `memberships` arrangement.
     pub fn members(&mut self, segment: usize) -> Vec<ProfileId> {
         let segment = segment as u32;
         let mut members = Vec::new();
-        let mut add = |profile: u128, count: isize| {
-            if count > 0 {
-                members.push(ProfileId(profile));
-            }
-        };
-        let mut held = self.held.borrow().of(segment).into_iter().peekable();
         let batches = self.memberships.batches_through(Antichain::new().borrow()).unwrap_or_default();
         let (mut cursor, storage) = cursor_list(batches);
         cursor.seek_key(&storage, &segment);
         if cursor.get_key(&storage) == Some(&segment) {
             while let Some(profile) = cursor.get_val(&storage).copied() {
-                while let Some((before, count)) = held.next_if(|(held, _)| *held < profile) {
-                    add(before, count);
-                }
-                let mut count = held.next_if(|(held, _)| *held == profile).map_or(0, |(_, count)| count);
+                let mut count = 0;
                 cursor.map_times(&storage, |_, diff| count += diff);
-                add(profile, count);
+                if count > 0 {
+                    members.push(ProfileId(profile));
+                }
                 cursor.step_val(&storage);
             }
         }
-        held.for_each(|(profile, count)| add(profile, count));
         members
     }
 
