@@ -23,7 +23,7 @@ use timely::{
 };
 
 use crate::{
-    activation::{Changes, MembershipBatcher, MembershipRow},
+    activation::{Changes, MembershipBatcher, MembershipRow, MembershipSpine},
     epoch::Inbox,
     extension::{Context, Extension, RelationInput},
     graph::{self, Time},
@@ -89,7 +89,6 @@ pub struct WorkerStats {
     pub bytes: Vec<(&'static str, u64)>,
 }
 
-type MembershipSpine = ValSpine<u32, u128, Time, isize>;
 type AssignmentTrace = TraceAgent<ValSpine<u128, u128, Time, isize>>;
 
 /// One worker's share of the dataflow. Lives on the timely worker's thread.

@@ -29,10 +29,10 @@ use timely::{
 };
 
 pub use crate::graph::Time;
-use crate::plan::Plan;
+use crate::{activation::MembershipSpine, plan::Plan};
 
 /// The arranged collection of (segment, profile): who is a member of what, by index of the segment.
-pub type Memberships<'scope> = Arranged<'scope, TraceAgent<ValSpine<u32, u128, Time, isize>>>;
+pub type Memberships<'scope> = Arranged<'scope, TraceAgent<MembershipSpine>>;
 
 /// The arranged collection of (identifier, profile): which profile or cluster an identifier belongs to, by the
 /// identifier's keyed hash (see [`Context::identifier`]).
