@@ -303,7 +303,8 @@ impl DeltaBatchBuilder {
         if !rows.is_sorted_by_key(by_profile) {
             rows.sort_unstable_by_key(by_profile);
         }
-        *rows = order::by_place(rows, names.order.len(), |row| names.order[row.segment as usize] as usize);
+        let place = |row: &Row| names.order[row.segment as usize] as usize;
+        *rows = order::by_place(rows.iter(), rows.len(), names.order.len(), place);
         self.batch
     }
 

@@ -6,7 +6,7 @@ use crate::{
     activation::memberships::{
         cursor::MembershipCursor,
         merger::MembershipMerger,
-        pages::{Pages, Row},
+        pages::{Pages, Row, Rows},
     },
     graph::Time,
 };
@@ -59,10 +59,7 @@ impl MembershipBuilder {
     /// Adds rows of a segment, none less than the one before.
     #[inline]
     pub(super) fn extend(&mut self, segment: u32, rows: impl Iterator<Item = Row>) {
-        if segment != self.segment {
-            self.end_segment();
-            self.segment = segment;
-        }
+        self.turn_to(segment);
         // A copy, so that it is not read from memory and written there for every row.
         let mut last = self.last;
         for row in rows {
@@ -74,6 +71,47 @@ impl MembershipBuilder {
             }
         }
         self.last = last;
+    }
+
+    /// Adds rows of two pages, or of one, as far as it goes without a look at each row's time. Returns how many of each were read:
+    /// none if it does not go at all, and then [`extend`](Self::extend) must do.
+    pub(super) fn extend_at_once(
+        &mut self,
+        segment: u32,
+        (a, b): (Rows<'_>, Option<Rows<'_>>),
+        since: Time,
+    ) -> [usize; 2] {
+        let Some(time) = a.time(since).filter(|time| b.is_none_or(|b| b.time(since) == Some(*time))) else {
+            return [0, 0];
+        };
+        self.turn_to(segment);
+        // A row before of the same profile must be added to.
+        let is_behind = |rows: &Rows<'_>| rows.first().is_some_and(|profile| profile > self.last.0);
+        if self.last.2 != 0 && !(is_behind(&a) && b.iter().all(is_behind)) {
+            return [0, 0];
+        }
+        self.write(self.last);
+        self.last.2 = 0;
+        let rows = &mut self.batch.rows;
+        let before = rows.len();
+        let read = match b {
+            Some(b) => rows.merge(a, b, time),
+            None => [rows.copy(a, time), 0],
+        };
+        // Else the last one is another segment's.
+        if rows.len() > before
+            && let Some(last) = rows.pop()
+        {
+            self.last = last;
+        }
+        read
+    }
+
+    fn turn_to(&mut self, segment: u32) {
+        if segment != self.segment {
+            self.end_segment();
+            self.segment = segment;
+        }
     }
 
     /// The batch, if there is anything in it.

@@ -1,8 +1,8 @@
 //! Sorts membership changes for the arrangement that keeps them.
 //!
 //! Differential's own batcher sorts pages of 170 such rows and merges them two by two: with many segments that is nine
-//! passes over an epoch of 10,000 events. All rows come before any is asked for, so here they are laid out by segment in
-//! one pass, and sorted within each.
+//! passes over an epoch of 10,000 events. All rows come before any is asked for, so here the profiles are sorted, and then
+//! their rows laid out by segment in one pass.
 
 use differential_dataflow::batcher::{Batcher, Extract};
 use serde::{Deserialize, Serialize};
@@ -81,17 +81,26 @@ impl Extract for MembershipBatcher {
         let same = later.chunk_by(MembershipRow::is_same);
         let is_net = |rows: &&[MembershipRow]| rows.iter().map(|row| row.diff).sum::<i32>() != 0;
         self.frontier = same.filter(is_net).map(|rows| rows[0].time).collect();
-        let ready = by_segment(std::mem::replace(&mut self.rows, later));
-        (build(&ready), self.frontier.borrow())
+        let ready = std::mem::replace(&mut self.rows, later);
+        (build(&by_segment(&ready)), self.frontier.borrow())
     }
 }
 
 /// The rows ordered by segment, profile and time.
-fn by_segment(rows: Vec<MembershipRow>) -> Vec<MembershipRow> {
+fn by_segment(rows: &[MembershipRow]) -> Vec<MembershipRow> {
+    // A profile changes in many segments at once, so whole runs of rows are sorted, not rows.
+    let of_profiles = rows.chunk_by(|a, b| a.profile == b.profile);
+    let mut runs: Vec<_> = of_profiles.map(|rows| (rows[0].profile, rows)).collect();
+    runs.sort_unstable_by_key(|run| run.0);
+    let by_profile = runs.iter().flat_map(|run| run.1);
     let segments = rows.iter().map(|row| row.segment as usize + 1).max().unwrap_or(0);
-    let mut sorted = order::by_place(&rows, segments, |row| row.segment as usize);
+    let mut sorted = order::by_place(by_profile, rows.len(), segments, |row| row.segment as usize);
     for rows in sorted.chunk_by_mut(|a, b| a.segment == b.segment) {
-        rows.sort_unstable_by_key(|row| (row.profile, row.time));
+        let key = |row: &MembershipRow| (row.profile, row.time);
+        // Only what is of several epochs can be in disorder now.
+        if !rows.is_sorted_by_key(key) {
+            rows.sort_unstable_by_key(key);
+        }
     }
     sorted
 }

@@ -57,9 +57,11 @@ impl Merger<MembershipBatch> for MembershipMerger {
             let segments = [first.segments.get(self.read[0].place), second.segments.get(self.read[1].place)];
             let Some(segment) = segments.into_iter().flatten().copied().min() else { return };
             let read = match (self.read[0].rows(first, segment), self.read[1].rows(second, segment)) {
-                (Some(a), Some(b)) => self.merge(segment, a, b),
-                (Some(a), None) => [self.copy(segment, a), 0],
-                (None, Some(b)) => [0, self.copy(segment, b)],
+                (Some(a), b) => self.merge(segment, a, b),
+                (None, Some(b)) => {
+                    let [read, none] = self.merge(segment, b, None);
+                    [none, read]
+                }
                 (None, None) => return,
             };
             self.read[0].advance(first, read[0]);
@@ -74,15 +76,26 @@ impl Merger<MembershipBatch> for MembershipMerger {
 }
 
 impl MembershipMerger {
-    /// Merges until one of the two is at its end. Returns how many were read of each.
-    fn merge(&mut self, segment: u32, a: Rows<'_>, b: Rows<'_>) -> [usize; 2] {
+    /// Adds rows of one or both until one is at its end, or before. Returns how many were read of each, at least one in all.
+    fn merge(&mut self, segment: u32, a: Rows<'_>, b: Option<Rows<'_>>) -> [usize; 2] {
+        let read = self.merged.extend_at_once(segment, (a, b), self.since);
+        match b {
+            _ if read != [0, 0] => read,
+            Some(b) => self.merge_by_time(segment, a, b),
+            None => {
+                self.merged.extend(segment, (0..a.len()).map(|row| a.row(row, self.since)));
+                [a.len(), 0]
+            }
+        }
+    }
+
+    fn merge_by_time(&mut self, segment: u32, a: Rows<'_>, b: Rows<'_>) -> [usize; 2] {
         let (mut i, mut j, since) = (0, 0, self.since);
         let next = || {
             if i == a.len() || j == b.len() {
                 return None;
             }
             let (left, right) = (a.row(i, since), b.row(j, since));
-            // Which one comes first is up to chance, so there is to be no branch to predict.
             let is_left = (left.0, left.1) <= (right.0, right.1);
             i += usize::from(is_left);
             j += usize::from(!is_left);
@@ -90,10 +103,5 @@ impl MembershipMerger {
         };
         self.merged.extend(segment, iter::from_fn(next));
         [i, j]
-    }
-
-    fn copy(&mut self, segment: u32, rows: Rows<'_>) -> usize {
-        self.merged.extend(segment, (0..rows.len()).map(|row| rows.row(row, self.since)));
-        rows.len()
     }
 }

@@ -63,6 +63,66 @@ impl Pages {
         self.last.push(row);
     }
 
+    /// Room on the last page for rows of this time; 0 if rows of other times stand there.
+    fn room(&mut self, time: Time) -> usize {
+        if self.last.profiles.len() == PAGE {
+            self.turn();
+        }
+        if self.last.profiles.is_empty() {
+            self.last.times = Times::One(time);
+        }
+        match self.last.times {
+            Times::One(one) if one == time => PAGE - self.last.profiles.len(),
+            _ => 0,
+        }
+    }
+
+    /// Adds rows of two pages that each have one time, in order of the profiles, and those of the same profile added up; until one
+    /// of the two or the last page is at its end. Returns how many of each were read: none if rows of other times are in the way.
+    ///
+    /// No branch depends on which profile comes first, since that is up to chance and could not be predicted.
+    pub(super) fn merge(&mut self, a: Rows<'_>, b: Rows<'_>, time: Time) -> [usize; 2] {
+        let room = self.room(time).min(a.len() + b.len());
+        let (profiles, diffs) = (&mut self.last.profiles, &mut self.last.diffs);
+        let start = profiles.len();
+        profiles.resize(start + room, 0);
+        diffs.resize(start + room, 0);
+        let (into_profiles, into_diffs) = (&mut profiles[start..], &mut diffs[start..]);
+        let (mut i, mut j, mut written) = (0, 0, 0);
+        while i < a.len() && j < b.len() && written < room {
+            let (left, right) = (a.profiles[i], b.profiles[j]);
+            let (is_left, is_right) = (left <= right, right <= left);
+            into_profiles[written] = if is_left { left } else { right };
+            let (left_diff, right_diff) = (a.diffs[i], b.diffs[j]);
+            let diff = left_diff * i32::from(is_left) + right_diff * i32::from(is_right);
+            into_diffs[written] = diff;
+            written += usize::from(diff != 0);
+            i += usize::from(is_left);
+            j += usize::from(is_right);
+        }
+        profiles.truncate(start + written);
+        diffs.truncate(start + written);
+        [i, j]
+    }
+
+    /// Adds rows of one time as far as the last page has room for them. Returns how many.
+    pub(super) fn copy(&mut self, rows: Rows<'_>, time: Time) -> usize {
+        let some = self.room(time).min(rows.len());
+        self.last.profiles.extend_from_slice(&rows.profiles[..some]);
+        self.last.diffs.extend_from_slice(&rows.diffs[..some]);
+        some
+    }
+
+    /// Takes the last row back, if it is on the last page.
+    pub(super) fn pop(&mut self) -> Option<Row> {
+        let place = self.last.profiles.len().checked_sub(1)?;
+        let time = *self.last.times.get(place);
+        if let Times::Each(times) = &mut self.last.times {
+            times.pop();
+        }
+        Some((self.last.profiles.pop()?, time, self.last.diffs.pop()?))
+    }
+
     #[cold]
     fn turn(&mut self) {
         let next = Page::with_capacity(PAGE.min(self.most_rows.saturating_sub(self.len())));
@@ -139,6 +199,19 @@ impl Times {
 impl Rows<'_> {
     pub(super) fn len(&self) -> usize {
         self.profiles.len()
+    }
+
+    /// The time of all of them, no earlier than `since`, if it is known to be the same.
+    pub(super) fn time(&self, since: Time) -> Option<Time> {
+        match self.times {
+            Times::One(time) => Some(since.max(*time)),
+            Times::Each(_) => None,
+        }
+    }
+
+    /// The profile of the first.
+    pub(super) fn first(&self) -> Option<u128> {
+        self.profiles.first().copied()
     }
 
     /// The row at a place, no earlier than `since`.
