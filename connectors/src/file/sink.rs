@@ -196,7 +196,7 @@ fn write_lines(output: &mut Output, batches: &[Arc<DeltaBatch>], committed: u64)
     let mut end = file.seek(SeekFrom::Start(committed))?;
     lines.clear();
     for batch in batches {
-        let mut writer = json::DeltaWriter::new(batch.epoch(), batch.now());
+        let mut writer = json::DeltaWriter::of_batch(batch);
         for delta in batch.iter() {
             writer.write(lines, &delta);
             lines.push(b'\n');

@@ -1,6 +1,9 @@
 //! Deltas as JSON: the same bytes at every sink, and fast, since a busy pipeline writes a million of them.
 
-use tidewater_model::{Delta, Timestamp};
+use tidewater_model::{Delta, DeltaBatch, Timestamp};
+
+/// So many deltas must share a detail on average before it pays to remember what is written of it.
+const MANY: usize = 2;
 
 /// Appends one delta as the JSON object of the contract, without a newline:
 ///
@@ -21,6 +24,10 @@ pub struct DeltaWriter {
     segment: Option<usize>,
     /// Of each identifier its name, quoted.
     identifiers: Vec<Vec<u8>>,
+    /// What stands at the end of a line, of all details so far, one after the other.
+    ends: Vec<u8>,
+    /// Of each detail the part of `ends`, empty if it has not been written yet. None at all where hardly a delta shares its detail.
+    details: Vec<(usize, usize)>,
 }
 
 impl DeltaWriter {
@@ -32,7 +39,14 @@ impl DeltaWriter {
         write_time(&mut head, now);
         head.extend_from_slice(b"\",\"segment\":");
         let common = head.len();
-        Self { head, common, segment: None, identifiers: Vec::new() }
+        let (ends, details) = (Vec::new(), Vec::new());
+        Self { head, common, segment: None, identifiers: Vec::new(), ends, details }
+    }
+
+    /// A writer for the deltas of a batch, and of no other: it remembers what some of them have in common.
+    pub fn of_batch(batch: &DeltaBatch) -> Self {
+        let shared = if batch.len() >= MANY * batch.details() { batch.details() } else { 0 };
+        Self { details: vec![(0, 0); shared], ..Self::new(batch.epoch(), batch.now()) }
     }
 
     /// Appends one of them, without a newline.
@@ -42,6 +56,21 @@ impl DeltaWriter {
         out.extend_from_slice(&delta.profile().encode());
         out.extend_from_slice(b"\",\"change\":\"");
         out.extend_from_slice(delta.change().name().as_bytes());
+        let Some((start, end)) = self.details.get(delta.detail()).copied() else {
+            return self.write_end(out, delta);
+        };
+        if start < end {
+            out.extend_from_slice(&self.ends[start..end]);
+            return;
+        }
+        let from = out.len();
+        self.write_end(out, delta);
+        let start = self.ends.len();
+        self.ends.extend_from_slice(&out[from..]);
+        self.details[delta.detail()] = (start, self.ends.len());
+    }
+
+    fn write_end(&self, out: &mut Vec<u8>, delta: &Delta<'_>) {
         out.extend_from_slice(b"\",\"reason\":");
         write_string(out, delta.reason());
         out.extend_from_slice(b",\"identifiers\":{");

@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{order, profile::ProfileId, time::Timestamp};
+pub use builder::DeltaBatchBuilder;
+
+use crate::{profile::ProfileId, time::Timestamp};
+
+mod builder;
 
 /// The most values of one identifier that a delta lists; the rest is counted.
 pub const MAX_LISTED_VALUES: usize = 100;
@@ -43,6 +47,7 @@ pub struct DeltaBatch {
     rows: Vec<Row>,
     values: Vec<ValueRow>,
     text: String,
+    details: u32,
 }
 
 /// The names that the indices in a batch stand for; shared by all batches of an engine.
@@ -84,6 +89,8 @@ struct Row {
     change: Change,
     reason: (u32, u32),
     values: (u32, u32),
+    /// Rows of one detail have the same reason and values.
+    detail: u32,
 }
 
 /// One value, or, with an empty text and `more` > 0, how many values of this identifier are not listed.
@@ -157,6 +164,11 @@ impl DeltaBatch {
         self.rows.iter().map(|row| Delta { batch: self, row })
     }
 
+    /// How many details there are: see [`Delta::detail`].
+    pub fn details(&self) -> usize {
+        self.details as usize
+    }
+
     /// About how many bytes of memory the batch holds.
     pub fn bytes(&self) -> usize {
         size_of::<Self>()
@@ -214,105 +226,13 @@ impl<'a> Delta<'a> {
         self.value_rows().filter(|value| value.more > 0).map(|value| (value.identifier as usize, value.more))
     }
 
+    /// A number less than [`DeltaBatch::details`]: deltas of a batch that have it in common have the same reason and the same
+    /// identifiers, so that what is made of those need not be made again.
+    pub fn detail(&self) -> usize {
+        self.row.detail as usize
+    }
+
     fn value_rows(&self) -> impl Iterator<Item = &'a ValueRow> + use<'a> {
         self.batch.values[self.row.values.0 as usize..self.row.values.1 as usize].iter()
-    }
-}
-
-/// Puts a [`DeltaBatch`] together.
-#[derive(Debug)]
-pub struct DeltaBatchBuilder {
-    batch: DeltaBatch,
-}
-
-impl DeltaBatchBuilder {
-    /// Starts an empty batch.
-    pub fn new(epoch: u64, now: Timestamp, names: Arc<DeltaNames>) -> Self {
-        Self::part(epoch, now, names, 0)
-    }
-
-    /// Starts a batch of deltas before which so many others of their epoch stand.
-    pub fn part(epoch: u64, now: Timestamp, names: Arc<DeltaNames>, offset: usize) -> Self {
-        let (rows, values, text) = (Vec::new(), Vec::new(), String::new());
-        Self { batch: DeltaBatch { epoch, now, names, offset, rows, values, text } }
-    }
-
-    /// Makes room for so many more deltas.
-    pub fn reserve(&mut self, deltas: usize) {
-        self.batch.rows.reserve(deltas);
-    }
-
-    /// Adds a delta whose reason and identifiers follow with [`reason`](Self::reason) and
-    /// [`identifier`](Self::identifier).
-    pub fn delta(&mut self, segment: usize, profile: ProfileId, change: Change) {
-        let batch = &mut self.batch;
-        let text = batch.text.len() as u32;
-        let values = batch.values.len() as u32;
-        batch.rows.push(Row {
-            segment: segment as u32,
-            profile,
-            change,
-            reason: (text, text),
-            values: (values, values),
-        });
-    }
-
-    /// Appends to the reason of the last delta. Call it before [`identifier`](Self::identifier).
-    pub fn reason(&mut self, text: &str) {
-        self.batch.text.push_str(text);
-        let end = self.batch.text.len() as u32;
-        if let Some(row) = self.batch.rows.last_mut() {
-            row.reason.1 = end;
-        }
-    }
-
-    /// Gives the last delta the reason of the delta before it, which costs nothing.
-    pub fn same_reason(&mut self) {
-        if let [.., before, last] = self.batch.rows.as_mut_slice() {
-            last.reason = before.reason;
-        }
-    }
-
-    /// Adds a value to the last delta; values come sorted by (identifier, value), at most [`MAX_LISTED_VALUES`]
-    /// of one identifier.
-    pub fn identifier(&mut self, identifier: usize, value: &str) {
-        let start = self.batch.text.len() as u32;
-        self.batch.text.push_str(value);
-        let text = (start, self.batch.text.len() as u32);
-        self.value_row(ValueRow { identifier: identifier as u16, more: 0, text });
-    }
-
-    /// Gives the last delta the identifiers of the delta before it, which costs nothing.
-    pub fn same_identifiers(&mut self) {
-        if let [.., before, last] = self.batch.rows.as_mut_slice() {
-            last.values = before.values;
-        }
-    }
-
-    /// Says that `count` further values of an identifier are not listed.
-    pub fn more(&mut self, identifier: usize, count: u32) {
-        self.value_row(ValueRow { identifier: identifier as u16, more: count, text: (0, 0) });
-    }
-
-    /// The batch, sorted by (segment name, profile, change).
-    ///
-    /// Cheapest if the deltas were added by (profile, change): an epoch may have a hundred thousand.
-    pub fn finish(mut self) -> DeltaBatch {
-        let DeltaBatch { rows, names, .. } = &mut self.batch;
-        let by_profile = |row: &Row| (row.profile, row.change);
-        if !rows.is_sorted_by_key(by_profile) {
-            rows.sort_unstable_by_key(by_profile);
-        }
-        let place = |row: &Row| names.order[row.segment as usize] as usize;
-        *rows = order::by_place(rows.iter(), rows.len(), names.order.len(), place);
-        self.batch
-    }
-
-    fn value_row(&mut self, value: ValueRow) {
-        self.batch.values.push(value);
-        let end = self.batch.values.len() as u32;
-        if let Some(row) = self.batch.rows.last_mut() {
-            row.values.1 = end;
-        }
     }
 }

@@ -52,6 +52,46 @@ proptest! {
         prop_assert_eq!(out, serde_json::to_vec(&text).unwrap(), "the same bytes as serde_json");
     }
 
+    /// Details that deltas share or do not share, many or few of them.
+    #[test]
+    fn a_batch_is_written_as_its_deltas_are(
+        details in prop::collection::vec(("[a-z\"]{0,3}", prop::collection::vec("[a-z]{1,3}", 0..3), 1..6_u32), 0..20),
+    ) {
+        let names = Arc::new(DeltaNames::new((0..6).map(|at| format!("s{at}")).collect(), vec!["email".into()]));
+        let mut builder = DeltaBatchBuilder::new(1, Timestamp(0), names);
+        for (profile, (reason, values, segments)) in (0..).zip(&details) {
+            for segment in 0..*segments {
+                builder.delta(segment as usize, ProfileId(profile), Change::Entered);
+                match segment {
+                    0 => {
+                        builder.reason(reason);
+                        values.iter().for_each(|value| builder.identifier(0, value));
+                    }
+                    // The same identifiers, but another reason.
+                    3 => {
+                        builder.reason("other");
+                        builder.same_identifiers();
+                    }
+                    _ => {
+                        builder.same_reason();
+                        builder.same_identifiers();
+                    }
+                }
+            }
+        }
+        let batch = builder.finish();
+        let mut writer = DeltaWriter::of_batch(&batch);
+        let written: Vec<String> = batch
+            .iter()
+            .map(|delta| {
+                let mut out = Vec::new();
+                writer.write(&mut out, &delta);
+                String::from_utf8(out).unwrap()
+            })
+            .collect();
+        prop_assert_eq!(written, lines(&batch));
+    }
+
     #[test]
     fn numbers_read_back(number: u64) {
         let mut out = Vec::new();
