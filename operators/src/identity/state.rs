@@ -229,8 +229,7 @@ impl State {
         if let Some(counter) = plan.layout.identifier_counters[usize::from(first.rank)] {
             values[usize::from(counter)] = 1;
         }
-        let slab = &self.slab;
-        self.index.insert(first.hash, node, |record| slab.get(record).hash());
+        self.index.insert(first.hash, node);
         node
     }
 
