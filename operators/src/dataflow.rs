@@ -6,7 +6,7 @@
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use differential_dataflow::{
-    AsCollection, Hashable,
+    Hashable,
     operators::arrange::{TraceAgent, arrangement::arrange_core},
     trace::{Cursor, TraceReader, cursor::cursor_list, implementations::ValSpine},
 };
@@ -26,8 +26,8 @@ use crate::{
     activation::{Changes, MembershipBatcher, MembershipRow},
     epoch::Inbox,
     extension::{Context, Extension, RelationInput},
-    graph::{self, Time},
-    identity::State,
+    graph::{self, AssignmentUpdate, Time},
+    identity::{AssignmentBatcher, State},
     ingest::EventBatch,
     plan::Plan,
     profile::record::{CLUSTER, GONE, Header, Label},
@@ -90,7 +90,7 @@ pub struct WorkerStats {
 }
 
 type MembershipSpine = ValSpine<u32, u128, Time, isize>;
-type AssignmentTrace = TraceAgent<ValSpine<u128, u128, Time, isize>>;
+type AssignmentSpine = ValSpine<u128, u128, Time, isize>;
 
 /// One worker's share of the dataflow. Lives on the timely worker's thread.
 pub struct WorkerDataflow {
@@ -99,7 +99,7 @@ pub struct WorkerDataflow {
     probe: ProbeHandle<Time>,
     worker: Rc<RefCell<graph::Worker>>,
     memberships: TraceAgent<MembershipSpine>,
-    assignments: AssignmentTrace,
+    assignments: TraceAgent<AssignmentSpine>,
     epoch: u64,
     now: Timestamp,
 }
@@ -142,8 +142,14 @@ impl WorkerDataflow {
                 "Memberships",
                 batcher,
             );
-            let assignments = published.assignments.as_collection();
-            let assignments = assignments.arrange_by_key_named("Assignments");
+            let by_identifier = Exchange::new(|((identifier, _), ..): &AssignmentUpdate| identifier.hashed());
+            let batcher = |_, _| AssignmentBatcher::new();
+            let assignments = arrange_core::<_, _, _, AssignmentSpine>(
+                published.assignments,
+                by_identifier,
+                "Assignments",
+                batcher,
+            );
             memberships.stream.clone().probe_with(&probe);
             assignments.stream.clone().probe_with(&probe);
             let mut context = Context {

@@ -41,6 +41,7 @@ impl State {
             let event = (fold.time, fold.values.as_slice());
             self.fold_into_cluster(&plan, fold.label.record, fold.program, event, part);
         }
+        self.epoch.assignments.reserve(self.epoch.created.len());
         self.add_local_members(&plan);
         for join in joins {
             self.add_remote_member(&plan, join);
@@ -64,7 +65,7 @@ impl State {
             }
             let known = join.founder && record.has(ASSIGNED);
             if !cluster.has(REPUBLISHED) && !known {
-                self.epoch.assignments.push((record.hash(), cluster.hash(), 1));
+                self.assign(record.hash(), cluster.hash(), 1);
             }
             self.touch(join.cluster);
             let (node, cluster) = self.slab.pair(join.node, join.cluster);
@@ -95,7 +96,7 @@ impl State {
         self.remote_members[list].push(join.member);
         if !cluster.has(REPUBLISHED) {
             let id = cluster.hash();
-            self.epoch.assignments.push((join.member.hash, id, 1));
+            self.assign(join.member.hash, id, 1);
         }
         self.touch(record);
         let cluster = self.slab.get_mut(record);
@@ -272,7 +273,7 @@ impl State {
             }
             let profile = words.hash();
             for member in self.members(record) {
-                self.epoch.assignments.push((member.hash, profile, 1));
+                self.assign(member.hash, profile, 1);
             }
         }
         for node in std::mem::take(&mut self.epoch.created) {
@@ -282,7 +283,7 @@ impl State {
                 self.slab.get_mut(node).set(ASSIGNED);
             } else if !words.has(GONE) {
                 self.slab.get_mut(node).set(ASSIGNED);
-                self.epoch.assignments.push((hash, hash, 1));
+                self.assign(hash, hash, 1);
             }
         }
     }
