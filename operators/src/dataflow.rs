@@ -27,7 +27,7 @@ use crate::{
     epoch::Inbox,
     extension::{Context, Extension, RelationInput},
     graph::{self, AssignmentUpdate, Time},
-    identity::{AssignmentBatcher, State},
+    identity::{AssignmentBatcher, State, state::EpochWork},
     ingest::EventBatch,
     plan::Plan,
     profile::record::{CLUSTER, GONE, Header, Label},
@@ -47,7 +47,7 @@ pub struct EpochInput {
     /// Links to take back for good: pairs of identifier hashes, whichever of the two is the owner. The same list
     /// on every worker.
     pub unlinks: Vec<(u128, u128)>,
-    /// The epoch of a snapshot that was just read: nothing but the links in it.
+    /// The epoch of a snapshot that was just read: nothing but the links in it, and no changes come of it.
     pub is_restored: bool,
 }
 
@@ -171,7 +171,13 @@ impl WorkerDataflow {
     /// Feeds one epoch. The one before must be complete and [`finish`](Self::finish)ed.
     pub fn feed(&mut self, input: EpochInput) {
         (self.epoch, self.now) = (input.epoch, input.now);
-        self.worker.borrow_mut().epoch = Some(input.epoch);
+        {
+            let mut worker = self.worker.borrow_mut();
+            worker.epoch = Some(input.epoch);
+            if input.is_restored {
+                worker.state.rejoin();
+            }
+        }
         self.relations.iter_mut().for_each(|relation| relation.feed(input.epoch));
         self.input.advance_to(input.epoch);
         self.input.send(input);
@@ -196,8 +202,13 @@ impl WorkerDataflow {
         worker.epoch = None;
         let mut events = worker.recycled.take().unwrap_or_default();
         events.clear();
-        let room = Changes::with_room_of(&worker.state.epoch.changes);
-        let changes = std::mem::replace(&mut worker.state.epoch.changes, room);
+        let epoch = &mut worker.state.epoch;
+        if epoch.is_restored {
+            // Everyone has heard of these members in an earlier life. And no other epoch's lists are as long.
+            *epoch = EpochWork::default();
+        }
+        let room = Changes::with_room_of(&epoch.changes);
+        let changes = std::mem::replace(&mut epoch.changes, room);
         EpochOutput {
             epoch: self.epoch,
             now: self.now,

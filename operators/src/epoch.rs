@@ -25,7 +25,7 @@ impl State {
         self.now = self.now.max(input.now.0);
         self.epoch.time = input.epoch;
         if input.is_restored {
-            self.assert_all_links(out);
+            self.assert_open_links(out);
             return;
         }
         self.fold_pending(out);

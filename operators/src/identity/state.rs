@@ -94,6 +94,10 @@ pub(crate) struct EpochWork {
     pub(crate) assignments: Vec<AssignmentUpdate>,
     /// Its number.
     pub(crate) time: Time,
+    /// It is that of a snapshot which was just read.
+    pub(crate) is_restored: bool,
+    /// Then: links whose ends are not in one cluster yet, from this node to the identifier with this hash.
+    pub(crate) open_links: Vec<(u32, u128)>,
 }
 
 /// A local node that is put into a cluster whose home is here.
