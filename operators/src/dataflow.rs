@@ -6,7 +6,7 @@
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use differential_dataflow::{
-    AsCollection, Hashable,
+    Hashable,
     operators::arrange::{TraceAgent, arrangement::arrange_core},
     trace::{Cursor, TraceReader, cursor::cursor_list, implementations::ValSpine},
 };
@@ -26,8 +26,8 @@ use crate::{
     activation::{Changes, MembershipBatcher, MembershipRow, MembershipSpine},
     epoch::Inbox,
     extension::{Context, Extension, RelationInput},
-    graph::{self, Time},
-    identity::State,
+    graph::{self, AssignmentUpdate, Time},
+    identity::{AssignmentBatcher, State, state::EpochWork},
     ingest::EventBatch,
     plan::Plan,
     profile::record::{CLUSTER, GONE, Header, Label},
@@ -47,7 +47,7 @@ pub struct EpochInput {
     /// Links to take back for good: pairs of identifier hashes, whichever of the two is the owner. The same list
     /// on every worker.
     pub unlinks: Vec<(u128, u128)>,
-    /// The epoch of a snapshot that was just read: nothing but the links in it.
+    /// The epoch of a snapshot that was just read: nothing but the links in it, and no changes come of it.
     pub is_restored: bool,
 }
 
@@ -89,7 +89,7 @@ pub struct WorkerStats {
     pub bytes: Vec<(&'static str, u64)>,
 }
 
-type AssignmentTrace = TraceAgent<ValSpine<u128, u128, Time, isize>>;
+type AssignmentSpine = ValSpine<u128, u128, Time, isize>;
 
 /// One worker's share of the dataflow. Lives on the timely worker's thread.
 pub struct WorkerDataflow {
@@ -98,7 +98,7 @@ pub struct WorkerDataflow {
     probe: ProbeHandle<Time>,
     worker: Rc<RefCell<graph::Worker>>,
     memberships: TraceAgent<MembershipSpine>,
-    assignments: AssignmentTrace,
+    assignments: TraceAgent<AssignmentSpine>,
     epoch: u64,
     now: Timestamp,
 }
@@ -141,8 +141,14 @@ impl WorkerDataflow {
                 "Memberships",
                 batcher,
             );
-            let assignments = published.assignments.as_collection();
-            let assignments = assignments.arrange_by_key_named("Assignments");
+            let by_identifier = Exchange::new(|((identifier, _), ..): &AssignmentUpdate| identifier.hashed());
+            let batcher = |_, _| AssignmentBatcher::new();
+            let assignments = arrange_core::<_, _, _, AssignmentSpine>(
+                published.assignments,
+                by_identifier,
+                "Assignments",
+                batcher,
+            );
             memberships.stream.clone().probe_with(&probe);
             assignments.stream.clone().probe_with(&probe);
             let mut context = Context {
@@ -164,7 +170,13 @@ impl WorkerDataflow {
     /// Feeds one epoch. The one before must be complete and [`finish`](Self::finish)ed.
     pub fn feed(&mut self, input: EpochInput) {
         (self.epoch, self.now) = (input.epoch, input.now);
-        self.worker.borrow_mut().epoch = Some(input.epoch);
+        {
+            let mut worker = self.worker.borrow_mut();
+            worker.epoch = Some(input.epoch);
+            if input.is_restored {
+                worker.state.rejoin();
+            }
+        }
         self.relations.iter_mut().for_each(|relation| relation.feed(input.epoch));
         self.input.advance_to(input.epoch);
         self.input.send(input);
@@ -189,8 +201,13 @@ impl WorkerDataflow {
         worker.epoch = None;
         let mut events = worker.recycled.take().unwrap_or_default();
         events.clear();
-        let room = Changes::with_room_of(&worker.state.epoch.changes);
-        let changes = std::mem::replace(&mut worker.state.epoch.changes, room);
+        let epoch = &mut worker.state.epoch;
+        if epoch.is_restored {
+            // Everyone has heard of these members in an earlier life. And no other epoch's lists are as long.
+            *epoch = EpochWork::default();
+        }
+        let room = Changes::with_room_of(&epoch.changes);
+        let changes = std::mem::replace(&mut epoch.changes, room);
         EpochOutput {
             epoch: self.epoch,
             now: self.now,

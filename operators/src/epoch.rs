@@ -23,8 +23,9 @@ impl State {
     pub(crate) fn start_epoch(&mut self, input: &EpochInput, out: &mut Outbox) {
         self.before = self.now;
         self.now = self.now.max(input.now.0);
+        self.epoch.time = input.epoch;
         if input.is_restored {
-            self.assert_all_links(out);
+            self.assert_open_links(out);
             return;
         }
         self.fold_pending(out);

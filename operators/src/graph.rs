@@ -99,9 +99,9 @@ pub(crate) fn single<'scope>(
                 let mut rows = membership_rows(&worker.state, time);
                 let at = capability.delayed(&time, 0);
                 memberships.session(&at).give_container(&mut rows);
-                let updates = assignment_updates(&mut worker.state, time);
+                let mut updates = std::mem::take(&mut worker.state.epoch.assignments);
                 let at = capability.delayed(&time, 1);
-                assignments.session(&at).give_iterator(updates);
+                assignments.session(&at).give_container(&mut updates);
             });
         }
     });
@@ -112,11 +112,6 @@ pub(crate) fn single<'scope>(
 fn membership_rows(state: &State, time: Time) -> Vec<MembershipRow> {
     let rows = state.epoch.changes.rows.iter();
     rows.map(|row| MembershipRow::new(row.segment, row.profile, time, row.entered)).collect()
-}
-
-fn assignment_updates(state: &mut State, time: Time) -> impl Iterator<Item = AssignmentUpdate> {
-    let updates = state.epoch.assignments.drain(..);
-    updates.map(move |(identifier, profile, diff)| ((identifier, profile), time, isize::from(diff)))
 }
 
 /// Several workers: the stages as hops.
@@ -274,7 +269,8 @@ fn finish<'scope>(input: StreamVec<'scope, Time, Routed>, worker: Shared) -> Pub
                 let joins = std::mem::take(&mut worker.inbox.joins);
                 worker.state.finish_epoch(&folds, &joins);
                 memberships.session(&own[0]).give_container(&mut membership_rows(&worker.state, time));
-                assignments.session(&own[1]).give_iterator(assignment_updates(&mut worker.state, time));
+                let mut updates = std::mem::take(&mut worker.state.epoch.assignments);
+                assignments.session(&own[1]).give_container(&mut updates);
             }
             match next {
                 Some(next) => own.iter_mut().for_each(|capability| capability.downgrade(&next)),

@@ -40,13 +40,27 @@ struct Args {
     /// Where the state directory goes; on a disk, not in memory. Left out: the temporary directory.
     #[arg(long)]
     state: Option<std::path::PathBuf>,
+    /// Keeps the state directory, for `--start`.
+    #[arg(long)]
+    keep: bool,
+    /// Only starts, with what an earlier run kept in this directory: in a process that has no memory yet.
+    #[arg(long)]
+    start: Option<std::path::PathBuf>,
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    let args = Args::parse();
+    let (starting, args) = (Instant::now(), Args::parse());
+    if let Some(kept) = &args.start {
+        let (started, engine) = started(&args, kept, starting).await?;
+        let identifiers = engine.stats().await?.identifiers;
+        println!("{}", json!({ "start_seconds": round(started.as_secs_f64()), "identifiers": identifiers }));
+        engine.shutdown(Duration::from_secs(60)).await?;
+        return Ok(());
+    }
     let parent = args.state.clone().unwrap_or_else(std::env::temp_dir);
-    let directory = tempfile::tempdir_in(parent)?;
+    let mut directory = tempfile::tempdir_in(parent)?;
+    directory.disable_cleanup(args.keep);
     let people = args.people.unwrap_or(args.events / 5);
     // A hundredth more than what is loaded changes a hundredth of it.
     let more = args.events / 100;
@@ -70,10 +84,7 @@ async fn main() -> Result<(), Failure> {
     engine.shutdown(Duration::from_secs(60)).await?;
     drop(engine);
 
-    let starting = Instant::now();
-    let engine = start(&args, directory.path()).await?;
-    engine.ready().await?;
-    let started = starting.elapsed();
+    let (started, engine) = started(&args, directory.path(), Instant::now()).await?;
     let replayed = engine.status().replay.epochs;
     engine.shutdown(Duration::from_secs(60)).await?;
 
@@ -105,6 +116,13 @@ async fn start(args: &Args, directory: &Path) -> Result<Engine, Failure> {
     let pipeline = pipeline::cdp1(Segments::Five)?;
     let builder = Engine::builder(&pipeline).workers(args.workers).settings(settings);
     Ok(builder.state(directory.join("state")).start().await?)
+}
+
+/// Starts, and waits until what is stored is there again.
+async fn started(args: &Args, directory: &Path, from: Instant) -> Result<(Duration, Engine), Failure> {
+    let engine = start(args, directory).await?;
+    engine.ready().await?;
+    Ok((from.elapsed(), engine))
 }
 
 /// Small epochs, one after the other, each timed until its deltas are out.

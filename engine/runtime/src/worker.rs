@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use tidewater_model::Timestamp;
 use tidewater_operators::{
-    Changes, Plan, Texts,
+    Plan, Texts,
     dataflow::{EpochInput, WorkerDataflow},
     extension::Extension,
 };
@@ -74,7 +74,6 @@ impl WorkerThread {
             match message {
                 ToWorker::Feed { input, sealed_at } => {
                     at = At { epoch: input.epoch, now: input.now };
-                    let is_restored = input.is_restored;
                     dataflow.feed(input);
                     while !dataflow.is_complete() {
                         // Parks only while other workers are busy; a failure of one of them unparks it.
@@ -83,11 +82,7 @@ impl WorkerThread {
                             return Ok(());
                         }
                     }
-                    let mut output = dataflow.finish();
-                    if is_restored {
-                        // Everyone has heard of these members in an earlier life.
-                        output.changes = Changes::default();
-                    }
+                    let output = dataflow.finish();
                     let part = ToPublisher::Part { worker: self.index, output, sealed_at };
                     if self.publisher.send(part).is_err() {
                         return Ok(());

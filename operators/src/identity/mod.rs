@@ -5,6 +5,7 @@
 //! remembers.
 
 pub(crate) mod alias;
+mod assignments;
 mod connect;
 pub(crate) mod fold;
 pub(crate) mod links;
@@ -13,5 +14,6 @@ mod split;
 pub(crate) mod state;
 mod unite;
 
+pub(crate) use assignments::AssignmentBatcher;
 pub(crate) use links::LinkList;
 pub(crate) use state::State;

@@ -10,6 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
     activation::Changes,
+    graph::{AssignmentUpdate, Time},
     identity::{
         alias::AliasMentions,
         links::LinkList,
@@ -89,8 +90,14 @@ pub(crate) struct EpochWork {
     pub(crate) reasons: Vec<u32>,
     /// What leaves the worker.
     pub(crate) changes: Changes,
-    /// Assignments that changed: (identifier, profile, +1 or -1).
-    pub(crate) assignments: Vec<(u128, u128, i8)>,
+    /// Assignments that changed.
+    pub(crate) assignments: Vec<AssignmentUpdate>,
+    /// Its number.
+    pub(crate) time: Time,
+    /// It is that of a snapshot which was just read.
+    pub(crate) is_restored: bool,
+    /// Then: links whose ends are not in one cluster yet, from this node to the identifier with this hash.
+    pub(crate) open_links: Vec<(u32, u128)>,
 }
 
 /// A local node that is put into a cluster whose home is here.
@@ -229,8 +236,7 @@ impl State {
         if let Some(counter) = plan.layout.identifier_counters[usize::from(first.rank)] {
             values[usize::from(counter)] = 1;
         }
-        let slab = &self.slab;
-        self.index.insert(first.hash, node, |record| slab.get(record).hash());
+        self.index.insert(first.hash, node);
         node
     }
 
@@ -299,6 +305,11 @@ impl State {
         node_record.set_high(2, NONE);
         self.epoch.joins.push(Join { node, cluster, founder: true });
         cluster
+    }
+
+    /// Notes that an identifier's assignment to a profile begins (1) or ends (-1).
+    pub(crate) fn assign(&mut self, identifier: u128, profile: u128, diff: isize) {
+        self.epoch.assignments.push(((identifier, profile), self.epoch.time, diff));
     }
 
     /// The local members of a cluster, wherever its home is.

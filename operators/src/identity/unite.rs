@@ -200,7 +200,7 @@ impl State {
         let published = !words.has(FRESH) || words.has(ASSIGNED);
         let members = if published { self.members(record) } else { Vec::new() };
         for member in &members {
-            self.epoch.assignments.push((member.hash, profile, -1));
+            self.assign(member.hash, profile, -1);
         }
         let layout = &self.plan.layout;
         let bits = &self.slab.get(record)[layout.segments..layout.values];

@@ -25,6 +25,11 @@ use crate::{
     store::Panes,
 };
 
+/// How far ahead of use a record and its panes are asked for: by the end of an epoch its first records may have left the
+/// near caches again.
+const AHEAD_RECORD: usize = 12;
+const AHEAD_PANES: usize = 6;
+
 impl State {
     /// Ends an epoch: everything that other workers sent for it has arrived.
     pub(crate) fn finish_epoch(&mut self, folds: &[RemoteFold], joins: &[RemoteJoin]) {
@@ -41,6 +46,7 @@ impl State {
             let event = (fold.time, fold.values.as_slice());
             self.fold_into_cluster(&plan, fold.label.record, fold.program, event, part);
         }
+        self.epoch.assignments.reserve(self.epoch.created.len());
         self.add_local_members(&plan);
         for join in joins {
             self.add_remote_member(&plan, join);
@@ -56,7 +62,11 @@ impl State {
     }
 
     fn add_local_members(&mut self, plan: &Plan) {
-        for join in std::mem::take(&mut self.epoch.joins) {
+        let joins = std::mem::take(&mut self.epoch.joins);
+        for (place, join) in joins.iter().enumerate() {
+            if let Some(ahead) = joins.get(place + AHEAD_RECORD) {
+                self.slab.prefetch(ahead.node);
+            }
             let record = self.slab.get(join.node);
             let cluster = self.slab.get(join.cluster);
             if record.low(2) != join.cluster || !self.is_local(record.label()) || cluster.has(GONE) {
@@ -64,7 +74,7 @@ impl State {
             }
             let known = join.founder && record.has(ASSIGNED);
             if !cluster.has(REPUBLISHED) && !known {
-                self.epoch.assignments.push((record.hash(), cluster.hash(), 1));
+                self.assign(record.hash(), cluster.hash(), 1);
             }
             self.touch(join.cluster);
             let (node, cluster) = self.slab.pair(join.node, join.cluster);
@@ -95,7 +105,7 @@ impl State {
         self.remote_members[list].push(join.member);
         if !cluster.has(REPUBLISHED) {
             let id = cluster.hash();
-            self.epoch.assignments.push((join.member.hash, id, 1));
+            self.assign(join.member.hash, id, 1);
         }
         self.touch(record);
         let cluster = self.slab.get_mut(record);
@@ -140,9 +150,6 @@ impl State {
     }
 
     fn evaluate_touched(&mut self, plan: &Plan, by_events: usize) {
-        // By now an epoch's first records may have left the near caches again.
-        const AHEAD_RECORD: usize = 12;
-        const AHEAD_PANES: usize = 6;
         let mut scratch = std::mem::take(&mut self.scratch);
         for place in 0..self.epoch.touched.len() {
             if let Some((ahead, _)) = self.epoch.touched.get(place + AHEAD_RECORD) {
@@ -237,6 +244,13 @@ impl State {
             return;
         }
         let profile = words.hash();
+        if self.epoch.is_restored {
+            // Nobody is told of these, so they need no identifiers and no reasons.
+            let row =
+                |(segment, entered)| ChangeRow { profile, segment: segment as u32, entered, detail: NONE };
+            changes.rows.extend(changed_bits(before, bits).map(row));
+            return;
+        }
         let split = self.epoch.split_from.get(&record).and_then(|from| from.map(Cause::Split));
         let like = if words.has(CLUSTER) {
             changes.detail(self.members(record).into_iter(), split.unwrap_or(Cause::Values))
@@ -272,7 +286,7 @@ impl State {
             }
             let profile = words.hash();
             for member in self.members(record) {
-                self.epoch.assignments.push((member.hash, profile, 1));
+                self.assign(member.hash, profile, 1);
             }
         }
         for node in std::mem::take(&mut self.epoch.created) {
@@ -282,7 +296,7 @@ impl State {
                 self.slab.get_mut(node).set(ASSIGNED);
             } else if !words.has(GONE) {
                 self.slab.get_mut(node).set(ASSIGNED);
-                self.epoch.assignments.push((hash, hash, 1));
+                self.assign(hash, hash, 1);
             }
         }
     }

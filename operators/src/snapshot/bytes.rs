@@ -47,6 +47,11 @@ impl<'a> Input<'a> {
     }
 
     pub(crate) fn unsigned(&mut self) -> Result<u128, Damaged> {
+        // Most are short, and 128 bits are dear.
+        if let Some((byte @ ..0x80, rest)) = self.0.split_first() {
+            self.0 = rest;
+            return Ok(u128::from(*byte));
+        }
         let (mut number, mut shift) = (0u128, 0);
         loop {
             let byte = self.byte()?;

@@ -2,7 +2,7 @@
 //!
 //! A snapshot holds, per identifier, its node: first mention, the partial aggregates and panes of its own events, the
 //! links it owns. Clusters, profiles, memberships, timers and arrangements are not in it; they are worked out again by
-//! the same operators, in one epoch that has links and no events ([`read`]). So a snapshot does not depend on the
+//! the same operators, in one epoch that has links and no events ([`read`], [`rejoin`]). So a snapshot does not depend on the
 //! number of workers, and the worker that reads one need not be the one that wrote it.
 //!
 //! A snapshot is of one epoch, but is written while later ones are computed: [`Marks`] knows which nodes are still to
@@ -22,6 +22,7 @@ mod convert;
 mod facts;
 mod marks;
 mod read;
+mod rejoin;
 mod write;
 
 pub use convert::{Conversion, Filled, split_rest};

@@ -1,4 +1,4 @@
-//! Puts a worker's state together again: nodes first, then one epoch that has their links and no events.
+//! Puts a worker's state together again: nodes first, then what waits, then one epoch that has links and no events.
 
 use std::sync::Arc;
 
@@ -9,18 +9,12 @@ use super::{
     write::{CARRIED, KEPT_FLAGS, rest, scalar},
 };
 use crate::{
-    identity::{
-        State,
-        links::LinkList,
-        messages::{LookKind, Outbox},
-        state::Pending,
-    },
-    ingest::IdentifierRow,
+    identity::{State, links::LinkList, state::Pending},
     plan::{ColumnKind, Plan},
     profile::{
         aggregate::set_number,
         layout::{Kind, TraitLayout, WindowLayout},
-        record::{First, GONE, Header, HeaderMut},
+        record::{First, GONE, HeaderMut},
         window,
     },
     scalar::Scalar128,
@@ -29,6 +23,9 @@ use crate::{
 
 /// The longest text of an identifier in bytes, as the contract has it.
 const MAX_TEXT: usize = 512;
+
+/// How far ahead of use an index slot is asked for.
+const AHEAD: usize = 16;
 
 /// Stored state that can't be read: not what this version writes for this pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -96,7 +93,11 @@ impl State {
     pub(crate) fn read_nodes(&mut self, now: i64, chunk: &[u8]) -> Result<(), Damaged> {
         self.now = now;
         let plan = Arc::clone(&self.plan);
+        let mut ahead = nodes(chunk).skip(AHEAD);
         for node in nodes(chunk) {
+            if let Some(Ok(mut ahead)) = ahead.next() {
+                self.index.prefetch(ahead.hash()?);
+            }
             let mut input = node?;
             let front = Front::read(&mut input)?;
             let is_here = crate::worker_of(front.hash, self.workers) == self.worker;
@@ -133,7 +134,6 @@ impl State {
         if flags & GONE == 0 {
             self.counts.identifiers += 1;
             self.epoch.created.push(node);
-            self.touch(node);
         }
         Ok(())
     }
@@ -210,20 +210,6 @@ impl State {
             self.pending.entry(time).or_default().push(Pending { node, program, values });
         }
         Ok(())
-    }
-
-    /// The epoch that ends the reading: every link that the nodes own is asserted, as if it were new.
-    pub(crate) fn assert_all_links(&mut self, out: &mut Outbox) {
-        for node in self.slab.numbers() {
-            let record = self.slab.get(node);
-            let list = record.low(3) as usize;
-            // Whatever joins on the way gets a cluster's record behind these, without links of its own.
-            let others: Vec<u128> = self.links[list].iter().map(|link| link.other).collect();
-            for hash in others {
-                let row = IdentifierRow { hash, text: 0, len: 0, rank: 0 };
-                self.send_look(node, &row, &[], 0, LookKind::Known, out);
-            }
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Open addressing in 256 parts that grow on their own, so that no single step moves more than 1/256 of the
 //! entries. An entry is eight bytes, a tag and a record number; the full 128 bits stand in the record, where the
-//! caller compares them.
+//! caller compares them. An entry's slot follows from its tag, so that a part that grows looks at no record.
 
 use crate::{intrinsics::prefetch, plan::SHARDS};
 
@@ -34,8 +34,9 @@ fn tag_of(hash: u128) -> u64 {
     hash as u64 & 0xffff_ffff_0000_0000
 }
 
-fn slot_of(hash: u128) -> usize {
-    hash as u32 as usize
+/// Where the search for an entry, or for a tag, begins.
+fn slot_of(entry: u64) -> usize {
+    (entry >> 32) as usize
 }
 
 impl Index {
@@ -48,20 +49,20 @@ impl Index {
     #[inline]
     pub(crate) fn prefetch(&self, hash: u128) {
         let part = &self.parts[part_of(hash)];
-        prefetch(&part.entries[slot_of(hash) & part.mask()]);
+        prefetch(&part.entries[slot_of(tag_of(hash)) & part.mask()]);
     }
 
     /// The record for which `is_it` says yes, among those whose tag is the hash's.
     #[inline]
     pub(crate) fn find(&self, hash: u128, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
-        let part = &self.parts[part_of(hash)];
-        let mut slot = slot_of(hash) & part.mask();
+        let (part, tag) = (&self.parts[part_of(hash)], tag_of(hash));
+        let mut slot = slot_of(tag) & part.mask();
         loop {
             let entry = part.entries[slot];
             if entry == EMPTY {
                 return None;
             }
-            if entry & 0xffff_ffff_0000_0000 == tag_of(hash) && is_it(entry as u32) {
+            if entry & 0xffff_ffff_0000_0000 == tag && is_it(entry as u32) {
                 return Some(entry as u32);
             }
             slot = (slot + 1) & part.mask();
@@ -74,8 +75,8 @@ impl Index {
         self.find(hash, |_| true)
     }
 
-    /// Adds an entry that is not there yet. `hash_of` gives the hash of a record, for moving entries.
-    pub(crate) fn insert(&mut self, hash: u128, record: u32, hash_of: impl Fn(u32) -> u128) {
+    /// Adds an entry that is not there yet.
+    pub(crate) fn insert(&mut self, hash: u128, record: u32) {
         let number = part_of(hash);
         let part = &mut self.parts[number];
         // Parts fill up to between 5/8 and 7/8, each to a bound of its own, so that they do not all grow at once.
@@ -83,11 +84,11 @@ impl Index {
         if part.used >= bound {
             let mut grown = vec![EMPTY; part.entries.len() * 2];
             for entry in part.entries.iter().filter(|entry| **entry != EMPTY) {
-                place(&mut grown, slot_of(hash_of(*entry as u32)), *entry);
+                place(&mut grown, *entry);
             }
             part.entries = grown;
         }
-        place(&mut part.entries, slot_of(hash), tag_of(hash) | u64::from(record));
+        place(&mut part.entries, tag_of(hash) | u64::from(record));
         part.used += 1;
     }
 
@@ -97,9 +98,9 @@ impl Index {
     }
 }
 
-fn place(entries: &mut [u64], slot: usize, entry: u64) {
+fn place(entries: &mut [u64], entry: u64) {
     let mask = entries.len() - 1;
-    let mut slot = slot & mask;
+    let mut slot = slot_of(entry) & mask;
     while entries[slot] != EMPTY {
         slot = (slot + 1) & mask;
     }
@@ -113,12 +114,13 @@ mod tests {
     #[test]
     fn finds_what_was_inserted_also_when_slots_and_tags_collide() {
         let mut index = Index::new();
-        // Few distinct tags and slots: chains and equal tags are common.
-        let hashes: Vec<u128> =
-            (0..5_000u128).map(|i| (i % 3) << 120 | i << 64 | (i % 7) << 32 | (i % 11)).collect();
+        // Few distinct tags, many of which begin in one slot: chains and equal tags are common.
+        let hashes: Vec<u128> = (0..5_000u128)
+            .map(|i| (i % 3) << 120 | i << 64 | (i % 7) << 60 | (i % 11) << 32 | (i % 13))
+            .collect();
         for (record, hash) in hashes.iter().enumerate() {
             assert_eq!(index.find(*hash, |r| hashes[r as usize] == *hash), None);
-            index.insert(*hash, record as u32, |r| hashes[r as usize]);
+            index.insert(*hash, record as u32);
         }
         for (record, hash) in hashes.iter().enumerate() {
             assert_eq!(index.find(*hash, |r| hashes[r as usize] == *hash), Some(record as u32));

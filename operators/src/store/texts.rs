@@ -4,10 +4,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use rustc_hash::FxHashMap;
 
-/// The texts of all identifiers of a process: append-only, one part a worker, readable by every worker.
+/// Bytes a page of texts holds, as a power of two: more than the longest text, which is never on two of them.
+const PAGE_BITS: u32 = 18;
+const PAGE: usize = 1 << PAGE_BITS;
+
+/// The texts of all identifiers of a process: append-only, one part a worker, readable by every worker. A part is pages, so
+/// that growing copies nothing.
 #[derive(Debug, Default)]
 pub struct Texts {
-    parts: Vec<RwLock<String>>,
+    parts: Vec<RwLock<Vec<String>>>,
     traits: RwLock<Vec<u8>>,
 }
 
@@ -25,27 +30,28 @@ impl Texts {
     /// empty one.
     pub(crate) fn append(&self, worker: usize, text: &[u8]) -> TextRef {
         let text = std::str::from_utf8(text).unwrap_or_default();
-        let mut part = self.parts[worker].write().unwrap_or_else(PoisonError::into_inner);
-        let start = part.len() as u64;
-        if part.capacity() - part.len() < text.len() {
-            // Doubling would leave up to half of a large part unused; an eighth keeps growth rare all the same.
-            let room = (part.len() / 8).max(4_096);
-            part.reserve_exact(room + text.len());
+        let mut pages = self.parts[worker].write().unwrap_or_else(PoisonError::into_inner);
+        if pages.last().is_none_or(|page| PAGE - page.len() <= text.len()) {
+            pages.push(String::with_capacity(PAGE));
         }
-        part.push_str(text);
+        let number = pages.len() - 1;
+        let page = &mut pages[number];
+        let start = (number << PAGE_BITS | page.len()) as u64;
+        page.push_str(text);
         TextRef((worker as u64) << 56 | start << 16 | text.len() as u64)
     }
 
     /// Calls `read` with a text.
     pub(crate) fn read<R>(&self, text: TextRef, read: impl FnOnce(&str) -> R) -> R {
-        let part = self.parts[(text.0 >> 56) as usize].read().unwrap_or_else(PoisonError::into_inner);
+        let pages = self.parts[(text.0 >> 56) as usize].read().unwrap_or_else(PoisonError::into_inner);
         let start = (text.0 >> 16 & 0xff_ffff_ffff) as usize;
-        read(&part[start..start + (text.0 & 0xffff) as usize])
+        let from = start & (PAGE - 1);
+        read(&pages[start >> PAGE_BITS][from..from + (text.0 & 0xffff) as usize])
     }
 
     /// Bytes of memory of one worker's part.
     pub(crate) fn bytes(&self, worker: usize) -> u64 {
-        self.parts[worker].read().unwrap_or_else(PoisonError::into_inner).capacity() as u64
+        (self.parts[worker].read().unwrap_or_else(PoisonError::into_inner).len() * PAGE) as u64
     }
 }
 
