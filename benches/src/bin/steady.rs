@@ -43,6 +43,9 @@ struct Args {
     /// Seconds at half load.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// Events a second instead of half of what was taken with checkpoints, so that runs can be compared.
+    #[arg(long)]
+    rate: Option<f64>,
     /// How often a checkpoint is made, in seconds.
     #[arg(long, default_value_t = 10)]
     every: u64,
@@ -77,7 +80,7 @@ async fn main() -> Result<(), Failure> {
         without.push(load(&args, directory.path(), u64::MAX, &mut stream).await?);
         with.push(load(&args, directory.path(), args.every * 1_000, &mut stream).await?);
     }
-    let rate = median(&with) / 2.0;
+    let rate = args.rate.unwrap_or(median(&with) / 2.0);
     let half = half_load(&args, directory.path(), rate, &mut stream).await?;
     let report = json!({
         "bench": "steady",

@@ -283,6 +283,7 @@ fn checkpoint_threads(
         workers,
         sinks: shared.sinks.clone(),
         control,
+        every: Duration::from_millis(common.settings.checkpoint_every_ms),
         lifecycle: Arc::clone(&common.lifecycle),
         intake: Arc::clone(&common.intake),
         metrics: Arc::clone(&common.metrics),

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::checkpoint;
 use crate::error::StorageError;
 use crate::files::{Blob, Files, Locking, Mode, read_full, write_full};
+use crate::frame::SYNC_BYTES;
 use crate::log::LogWriter;
 use crate::log::place::LogPlace;
 use crate::quarantine::Quarantine;
@@ -25,9 +26,6 @@ use crate::state::{
 
 /// Stands in a directory until the copy in it is complete.
 const UNFINISHED: &str = "unfinished-copy";
-
-/// So much is copied before it is synced: one fsync of a large file would hold up those of the log for long.
-const SYNC_BYTES: u64 = 8 << 20;
 
 /// Bytes copied at a time.
 const CHUNK: usize = 1 << 20;

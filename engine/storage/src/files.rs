@@ -1,5 +1,7 @@
 //! The file system behind a small interface: every byte that must survive goes through it, so tests can make each call fail.
 
+mod removal;
+
 use std::any::Any;
 use std::fmt::Debug;
 use std::fs::{self, File, TryLockError};
@@ -43,7 +45,7 @@ pub trait Files: Debug + Send + Sync {
     fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Renames a file, replacing what has the new name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Removes a file.
+    /// Removes a file; whoever has it open to read, or under another name, keeps it.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, directory: &Path) -> io::Result<()>;
@@ -96,7 +98,11 @@ impl Files for DiskFiles {
             Mode::Write => _ = options.write(true),
             Mode::Create => _ = options.write(true).create(true).truncate(true),
         }
-        Ok(Box::new(DiskBlob(options.open(path)?)))
+        let file = options.open(path)?;
+        if mode == Mode::Read {
+            removal::hold(&file)?;
+        }
+        Ok(Box::new(DiskBlob(file)))
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -108,7 +114,7 @@ impl Files for DiskFiles {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        fs::remove_file(path)
+        removal::remove(path)
     }
 
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {

@@ -15,6 +15,7 @@ use tidewater_storage::{Checkpoints, Manifest, StateFile, StorageError};
 use super::{
     choose::{add, to_keep},
     control::{Asker, CheckpointStatus, Control},
+    pace::Pace,
     pieces::{Member, MemberChanges, Messages, add_members, kind, write_members, write_messages},
     whole::{self, Since},
 };
@@ -130,6 +131,8 @@ pub(crate) struct Collector {
     pub(crate) workers: usize,
     pub(crate) sinks: Vec<Arc<SinkHandle>>,
     pub(crate) control: Arc<Control>,
+    /// The time between two checkpoints.
+    pub(crate) every: Duration,
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) intake: Arc<Intake>,
     pub(crate) metrics: Arc<Metrics>,
@@ -148,6 +151,7 @@ pub(crate) struct Collector {
 impl Collector {
     /// Works until nobody is left who could ask for a checkpoint.
     pub(crate) fn run(mut self) -> Result<(), Error> {
+        threads::stand_back();
         loop {
             let message = match self.receiver.recv_for(RETIRE_EVERY) {
                 Ok(message) => message,
@@ -168,7 +172,8 @@ impl Collector {
 
     fn make(&mut self, mut begin: Begin) {
         let askers = std::mem::take(&mut begin.askers);
-        let answer = match self.try_make(begin) {
+        let every = askers.is_empty().then_some(self.every);
+        let answer = match self.try_make(begin, every) {
             Ok(epoch) => Ok(epoch),
             Err(error) if self.is_lost => {
                 let reason = format!(
@@ -194,10 +199,11 @@ impl Collector {
         self.intake.post(Message::Wake);
     }
 
-    fn try_make(&mut self, mut begin: Begin) -> Result<u64, Error> {
+    /// Makes one; slowly, if the next one is due after `every`.
+    fn try_make(&mut self, mut begin: Begin, every: Option<Duration>) -> Result<u64, Error> {
         self.messages.append(&mut begin.snapshot.messages);
         self.messages.retain(|(half, _)| *half >= begin.snapshot.oldest_half);
-        let file = self.write(&begin)?;
+        let file = self.write(&begin, every)?;
         let Snapshot { epoch, now, latest, dedup_half, next_place, .. } = begin.snapshot;
         let delivered = self.delivered(epoch);
         let mut files = vec![file];
@@ -254,8 +260,9 @@ impl Collector {
     }
 
     /// Writes the state file, as its pieces come.
-    fn write(&mut self, begin: &Begin) -> Result<StateFile, Error> {
+    fn write(&mut self, begin: &Begin, every: Option<Duration>) -> Result<StateFile, Error> {
         let Self { receiver, store, lifecycle, members, messages, base, is_lost, .. } = self;
+        let mut pace = Pace::new(lifecycle, every);
         let is_over = || lifecycle.is_failed() || lifecycle.is_given_up();
         let before = base.as_ref().filter(|_| begin.all);
         let (workers, of) = (self.workers, begin.snapshot.epoch);
@@ -267,6 +274,7 @@ impl Collector {
                 if is_over() {
                     return Err(stopped());
                 }
+                pace.go_on();
                 match message {
                     ToCheckpoint::Nodes { epoch, piece } if epoch == of => {
                         writer.append(kind::NODES, &piece)?;
@@ -281,15 +289,16 @@ impl Collector {
                     }
                     _ => {}
                 }
+                pace.rest();
             }
             // Damage to the last nodes can so be told from damage to what follows.
             writer.append(kind::REST, &[])?;
             match before {
                 Some(before) => {
                     let since = Since { messages, members, oldest_half: begin.snapshot.oldest_half };
-                    whole::write((store, before), &since, writer, || match is_over() {
-                        true => Err(stopped()),
-                        false => Ok(()),
+                    whole::write((store, before), &since, writer, || {
+                        pace.rest();
+                        if is_over() { Err(stopped()) } else { Ok(()) }
                     })
                     .map_err(|failure| {
                         *is_lost = failure.is_for_good();

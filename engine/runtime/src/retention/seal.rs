@@ -42,6 +42,7 @@ pub(crate) struct Sealer {
 impl Sealer {
     /// Works until nobody writes to the log any more. What is not sealed by then the next life seals.
     pub(crate) fn run(self) -> Result<(), Error> {
+        threads::stand_back();
         let mut given_up = BTreeSet::new();
         loop {
             self.seal_all(&mut given_up);

@@ -13,9 +13,6 @@ use crate::frame::{FileHeader, FrameReader, FrameWriter, Kind, MAX_PAYLOAD, Step
 /// stored are hashes.
 const LEVEL: i32 = 1;
 
-/// So much is written before it is synced: one fsync of a whole file would hold up those of the log for long.
-const SYNC_BYTES: u64 = 8 << 20;
-
 /// Bytes in front of a part of a piece: the piece's kind, and the part's length before it was compressed.
 const HEAD: usize = 5;
 
@@ -31,7 +28,6 @@ pub struct StateFileWriter<'a> {
     frames: &'a mut FrameWriter,
     compressor: zstd::bulk::Compressor<'static>,
     part_bytes: usize,
-    unsynced: u64,
 }
 
 impl StateFileWriter<'_> {
@@ -66,12 +62,7 @@ impl StateFileWriter<'_> {
         let compressed = self.compressor.compress(part).map_err(|error| self.frames.poison(error))?;
         let mut head = [kind; HEAD];
         head[1..].copy_from_slice(&(part.len() as u32).to_le_bytes());
-        self.unsynced += self.frames.append(&head, &compressed)?;
-        if self.unsynced >= SYNC_BYTES {
-            self.frames.sync()?;
-            self.unsynced = 0;
-        }
-        Ok(())
+        self.frames.append_beside(&head, &compressed)
     }
 }
 
@@ -86,7 +77,7 @@ pub(super) fn write(
     let frames = replace_file(files, path, header, |frames| {
         let compressor =
             zstd::bulk::Compressor::new(LEVEL).map_err(|error| StorageError::io("compress", path, error))?;
-        fill(&mut StateFileWriter { frames, compressor, part_bytes, unsynced: 0 })
+        fill(&mut StateFileWriter { frames, compressor, part_bytes })
     })?;
     Ok(StateFile { epoch, bytes: frames.len() })
 }

@@ -25,7 +25,7 @@ use crate::error::StorageError;
 use crate::files::{Blob, read_full};
 
 pub(crate) use reader::{Frame, FrameReader, Step, Tail};
-pub(crate) use writer::{FrameWriter, create_file, replace_file, write_temporary};
+pub(crate) use writer::{FrameWriter, SYNC_BYTES, create_file, replace_file, write_temporary};
 
 /// The largest payload of a frame in bytes, and so of one epoch: 256 MiB. Readers hold one payload at a time.
 pub const MAX_PAYLOAD: usize = 1 << 28;

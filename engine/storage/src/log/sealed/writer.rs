@@ -16,9 +16,6 @@ use crate::log::recovery::wrong_epoch;
 /// faster than events come in.
 const LEVEL: i32 = 3;
 
-/// So much is written before it is synced: one fsync of a whole file would hold up those of the log for long.
-const SYNC_BYTES: u64 = 8 << 20;
-
 /// Writes the sealed form of `plain` to the file `to`, all of it durable. `go_on` is asked before each block; once it says
 /// no, nothing is left and `None` is returned.
 pub(crate) fn write(
@@ -74,14 +71,13 @@ struct BlockWriter<'a> {
     compressor: zstd::bulk::Compressor<'static>,
     /// The entries of the block that is being put together.
     raw: Vec<u8>,
-    unsynced: u64,
 }
 
 impl<'a> BlockWriter<'a> {
     fn new(frames: &'a mut FrameWriter, index: &'a mut Index) -> Result<Self, StorageError> {
         let compressor = zstd::bulk::Compressor::new(LEVEL)
             .map_err(|error| StorageError::io("compress", frames.path(), error))?;
-        Ok(Self { frames, index, compressor, raw: Vec::new(), unsynced: 0 })
+        Ok(Self { frames, index, compressor, raw: Vec::new() })
     }
 
     /// Whether an entry follows the one before.
@@ -125,13 +121,9 @@ impl<'a> BlockWriter<'a> {
 
     fn end_block(&mut self) -> Result<(), StorageError> {
         let compressed = self.compressor.compress(&self.raw).map_err(|error| self.frames.poison(error))?;
-        self.unsynced += self.frames.append(&(self.raw.len() as u32).to_le_bytes(), &compressed)?;
+        self.frames.append_beside(&(self.raw.len() as u32).to_le_bytes(), &compressed)?;
         self.index.raw_bytes += self.raw.len() as u64;
         self.raw.clear();
-        if self.unsynced >= SYNC_BYTES {
-            self.frames.sync()?;
-            self.unsynced = 0;
-        }
         Ok(())
     }
 

@@ -1,0 +1,74 @@
+//! A checkpoint is written with rests: it takes at most half of a core and half of the disk's time, since epochs wait for both.
+
+use std::time::{Duration, Instant};
+
+use crate::{lifecycle::Lifecycle, threads};
+
+/// The thread rests once it has worked for so long: about as long as a piece takes to be compressed, written and synced.
+const STRETCH: Duration = Duration::from_millis(5);
+
+/// It rests as long as it has worked, but no longer than this: what a slow disk takes is not drawn out much further.
+const LONGEST_REST: Duration = Duration::from_millis(50);
+
+/// So much of the time between two checkpoints may pass with rests, so that one is done long before the next is due.
+const PART: u32 = 4;
+
+/// More time between checkpoints than this is no reason to rest for longer.
+const LONGEST_BETWEEN: Duration = Duration::from_secs(3_600);
+
+/// When the checkpoint thread rests while it writes one.
+pub(super) struct Pace<'a> {
+    lifecycle: &'a Lifecycle,
+    since: Instant,
+    until: Instant,
+}
+
+impl<'a> Pace<'a> {
+    /// Of a checkpoint that begins now, and the next one is due after `every`; `None`: somebody waits for it.
+    pub(super) fn new(lifecycle: &'a Lifecycle, every: Option<Duration>) -> Self {
+        let since = threads::now();
+        let rested = every.map_or(Duration::ZERO, |every| every.min(LONGEST_BETWEEN) / PART);
+        Self { lifecycle, since, until: since + rested }
+    }
+
+    /// The thread has waited, and goes on.
+    pub(super) fn go_on(&mut self) {
+        self.since = threads::now();
+    }
+
+    /// Rests, if it is time to. An engine that stops waits for its checkpoint.
+    pub(super) fn rest(&mut self) {
+        let now = threads::now();
+        let worked = now.duration_since(self.since);
+        if worked >= STRETCH {
+            if now < self.until && !self.lifecycle.is_stopping() {
+                threads::sleep(worked.min(LONGEST_REST));
+            }
+            self.go_on();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How long the thread rests after a stretch.
+    fn rest(lifecycle: &Lifecycle, every: Option<Duration>) -> Duration {
+        let mut pace = Pace::new(lifecycle, every);
+        threads::sleep(STRETCH);
+        let before = threads::now();
+        pace.rest();
+        threads::now() - before
+    }
+
+    #[test]
+    fn nobody_waits_while_the_thread_rests() {
+        let lifecycle = Lifecycle::new();
+        assert!(rest(&lifecycle, Some(Duration::MAX)) >= STRETCH);
+        assert!(rest(&lifecycle, None) < STRETCH, "somebody has asked for it");
+        assert!(rest(&lifecycle, Some(STRETCH)) < STRETCH, "the next one is due soon");
+        lifecycle.drain();
+        assert!(rest(&lifecycle, Some(Duration::MAX)) < STRETCH, "the engine stops");
+    }
+}
