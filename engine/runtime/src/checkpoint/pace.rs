@@ -36,15 +36,20 @@ impl<'a> Pace<'a> {
         self.since = threads::now();
     }
 
-    /// Rests, if it is time to. An engine that stops waits for its checkpoint.
+    /// Rests, if it is time to.
     pub(super) fn rest(&mut self) {
         let now = threads::now();
-        let worked = now.duration_since(self.since);
-        if worked >= STRETCH {
-            if now < self.until && !self.lifecycle.is_stopping() {
-                threads::sleep(worked.min(LONGEST_REST));
-            }
+        if now.duration_since(self.since) >= STRETCH {
+            threads::sleep(self.rest_at(now));
             self.go_on();
+        }
+    }
+
+    /// How long a rest at that time is. An engine that stops waits for its checkpoint.
+    fn rest_at(&self, now: Instant) -> Duration {
+        match now < self.until && !self.lifecycle.is_stopping() {
+            true => now.duration_since(self.since).min(LONGEST_REST),
+            false => Duration::ZERO,
         }
     }
 }
@@ -53,22 +58,18 @@ impl<'a> Pace<'a> {
 mod tests {
     use super::*;
 
-    /// How long the thread rests after a stretch.
-    fn rest(lifecycle: &Lifecycle, every: Option<Duration>) -> Duration {
-        let mut pace = Pace::new(lifecycle, every);
-        threads::sleep(STRETCH);
-        let before = threads::now();
-        pace.rest();
-        threads::now() - before
-    }
-
     #[test]
     fn nobody_waits_while_the_thread_rests() {
         let lifecycle = Lifecycle::new();
-        assert!(rest(&lifecycle, Some(Duration::MAX)) >= STRETCH);
-        assert!(rest(&lifecycle, None) < STRETCH, "somebody has asked for it");
-        assert!(rest(&lifecycle, Some(STRETCH)) < STRETCH, "the next one is due soon");
+        let rest = |every, worked| {
+            let pace = Pace::new(&lifecycle, every);
+            pace.rest_at(pace.since + worked)
+        };
+        assert_eq!(rest(Some(Duration::MAX), STRETCH), STRETCH);
+        assert_eq!(rest(Some(Duration::MAX), 2 * LONGEST_REST), LONGEST_REST);
+        assert_eq!(rest(None, STRETCH), Duration::ZERO, "somebody has asked for it");
+        assert_eq!(rest(Some(PART * STRETCH), STRETCH), Duration::ZERO, "the next one is due");
         lifecycle.drain();
-        assert!(rest(&lifecycle, Some(Duration::MAX)) < STRETCH, "the engine stops");
+        assert_eq!(rest(Some(Duration::MAX), STRETCH), Duration::ZERO, "the engine stops");
     }
 }
