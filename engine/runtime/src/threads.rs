@@ -201,12 +201,17 @@ pub(crate) fn now() -> Instant {
 #[cfg(target_os = "linux")]
 const NICE: i32 = 10;
 
+/// Linux has no lower priority.
+#[cfg(target_os = "linux")]
+const LEAST: i32 = 19;
+
 /// From now on the calling thread lets others go first: nobody waits for what it does, and epochs wait for all others.
 pub(crate) fn stand_back() {
     // Elsewhere it is the whole process that has a priority. A system that refuses has its reasons.
     #[cfg(target_os = "linux")]
     if turns().is_none() {
-        let _ = rustix::process::setpriority_process(None, NICE);
+        let own = rustix::process::getpriority_process(None).unwrap_or(0);
+        let _ = rustix::process::setpriority_process(None, own.saturating_add(NICE).min(LEAST));
     }
 }
 

@@ -45,7 +45,7 @@ impl Extract for AssignmentBatcher {
         &'a mut self,
         upper: AntichainRef<'_, Time>,
     ) -> (Option<Self::Output>, AntichainRef<'a, Time>) {
-        // None, as long as the epochs are fed one by one.
+        // There are none as long as the epochs are fed one by one.
         let mut later: Vec<_> = self.updates.extract_if(.., |(_, time, _)| upper.less_equal(time)).collect();
         consolidate_updates(&mut later);
         self.frontier = later.iter().map(|(_, time, _)| *time).collect();

@@ -51,6 +51,7 @@ impl DeltaBatchBuilder {
 
     /// Appends to the reason of the last delta. Call it before [`identifier`](Self::identifier).
     pub fn reason(&mut self, text: &str) {
+        self.own_detail();
         self.batch.text.push_str(text);
         let end = self.batch.text.len() as u32;
         if let Some(row) = self.batch.rows.last_mut() {
@@ -105,7 +106,18 @@ impl DeltaBatchBuilder {
         self.batch
     }
 
+    /// The last delta will differ from the one before.
+    fn own_detail(&mut self) {
+        if let [.., before, last] = self.batch.rows.as_mut_slice()
+            && last.detail == before.detail
+        {
+            last.detail += 1;
+            self.batch.details = last.detail + 1;
+        }
+    }
+
     fn value_row(&mut self, value: ValueRow) {
+        self.own_detail();
         self.batch.values.push(value);
         let end = self.batch.values.len() as u32;
         if let Some(row) = self.batch.rows.last_mut() {

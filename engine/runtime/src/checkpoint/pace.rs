@@ -19,6 +19,8 @@ const LONGEST_BETWEEN: Duration = Duration::from_secs(3_600);
 /// When the checkpoint thread rests while it writes one.
 pub(super) struct Pace<'a> {
     lifecycle: &'a Lifecycle,
+    /// For how long the thread has worked since its last rest, up to `since`.
+    worked: Duration,
     since: Instant,
     until: Instant,
 }
@@ -28,10 +30,10 @@ impl<'a> Pace<'a> {
     pub(super) fn new(lifecycle: &'a Lifecycle, every: Option<Duration>) -> Self {
         let since = threads::now();
         let rested = every.map_or(Duration::ZERO, |every| every.min(LONGEST_BETWEEN) / PART);
-        Self { lifecycle, since, until: since + rested }
+        Self { lifecycle, worked: Duration::ZERO, since, until: since + rested }
     }
 
-    /// The thread has waited, and goes on.
+    /// The thread has waited, which is no work, and goes on.
     pub(super) fn go_on(&mut self) {
         self.since = threads::now();
     }
@@ -39,16 +41,18 @@ impl<'a> Pace<'a> {
     /// Rests, if it is time to.
     pub(super) fn rest(&mut self) {
         let now = threads::now();
-        if now.duration_since(self.since) >= STRETCH {
+        self.worked += now.duration_since(self.since);
+        if self.worked >= STRETCH {
             threads::sleep(self.rest_at(now));
-            self.go_on();
+            self.worked = Duration::ZERO;
         }
+        self.go_on();
     }
 
     /// How long a rest at that time is. An engine that stops waits for its checkpoint.
     fn rest_at(&self, now: Instant) -> Duration {
         match now < self.until && !self.lifecycle.is_stopping() {
-            true => now.duration_since(self.since).min(LONGEST_REST),
+            true => self.worked.min(LONGEST_REST),
             false => Duration::ZERO,
         }
     }
@@ -62,7 +66,7 @@ mod tests {
     fn nobody_waits_while_the_thread_rests() {
         let lifecycle = Lifecycle::new();
         let rest = |every, worked| {
-            let pace = Pace::new(&lifecycle, every);
+            let pace = Pace { worked, ..Pace::new(&lifecycle, every) };
             pace.rest_at(pace.since + worked)
         };
         assert_eq!(rest(Some(Duration::MAX), STRETCH), STRETCH);

@@ -75,7 +75,7 @@ impl Extract for MembershipBatcher {
         &'a mut self,
         upper: AntichainRef<'_, Time>,
     ) -> (Option<Self::Output>, AntichainRef<'a, Time>) {
-        // None, as long as the epochs are fed one by one.
+        // There are none as long as the epochs are fed one by one.
         let mut later: Vec<_> = self.rows.extract_if(.., |row| upper.less_equal(&row.time)).collect();
         later.sort_unstable();
         let same = later.chunk_by(MembershipRow::is_same);
