@@ -75,6 +75,10 @@ proptest! {
                     _ => {
                         builder.same_reason();
                         builder.same_identifiers();
+                        // The same as before, and then more.
+                        if segment == 4 {
+                            builder.more(0, 2);
+                        }
                     }
                 }
             }
