@@ -8,9 +8,17 @@ pub fn resident_bytes() -> u64 {
 /// Bytes that the program has asked jemalloc for and not given back: without what freed memory and pages only partly used
 /// add to the resident ones, which goes up and down by tens of megabytes. 0 if the program uses another allocator.
 pub fn allocated_bytes() -> u64 {
+    jemalloc(tikv_jemalloc_ctl::stats::allocated::read)
+}
+
+/// Bytes of the pages that these lie in: more if pages are only partly used. 0 if the program uses another allocator.
+pub fn active_bytes() -> u64 {
+    jemalloc(tikv_jemalloc_ctl::stats::active::read)
+}
+
+fn jemalloc(read: fn() -> tikv_jemalloc_ctl::Result<usize>) -> u64 {
     // Its figures are as of the last time it was told to bring them up to date.
-    let current = tikv_jemalloc_ctl::epoch::advance();
-    current.and_then(|_| tikv_jemalloc_ctl::stats::allocated::read()).unwrap_or(0) as u64
+    tikv_jemalloc_ctl::epoch::advance().and_then(|_| read()).unwrap_or(0) as u64
 }
 
 /// The most bytes of memory that were resident at any time; 0 where the system does not tell.

@@ -41,16 +41,19 @@ fn every_bug_that_corrupts_a_result_is_found_by_verify() {
         // Without it `verify` computes all of the state itself, which is where the bug is.
         std::fs::remove_dir_all(directory.path().join("checkpoints")).unwrap();
         assert_eq!(verified(directory.path()), Some(Exit::Fine), "seed {seed} without a bug");
-        wanted.retain(|bug| {
-            let _planted = plant_here(*bug);
-            let found = verified(directory.path()) != Some(Exit::Fine);
-            if found {
-                println!("{bug:?}: seed {seed}");
-            }
-            !found
-        });
+        wanted.retain(|bug| !is_found(*bug, directory.path(), seed));
     }
     assert!(wanted.is_empty(), "not found within {CASES} cases: {wanted:?}");
+}
+
+/// Whether `verify` finds fault with this state directory while it has the bug itself.
+fn is_found(bug: Bug, state: &Path, seed: u64) -> bool {
+    let _planted = plant_here(bug);
+    let is_found = verified(state) != Some(Exit::Fine);
+    if is_found {
+        println!("{bug:?}: seed {seed}");
+    }
+    is_found
 }
 
 /// `None` is a panic, which counts as found: it would be one in production, too.
@@ -114,14 +117,7 @@ fn bugs_are_also_found_when_the_first_events_were_retired() {
             }
         }
         assert_eq!(verified(directory.path()), Some(Exit::Fine), "seed {seed} from the base");
-        wanted.retain(|bug| {
-            let _planted = plant_here(*bug);
-            let found = verified(directory.path()) != Some(Exit::Fine);
-            if found {
-                println!("{bug:?}: seed {seed}");
-            }
-            !found
-        });
+        wanted.retain(|bug| !is_found(*bug, directory.path(), seed));
     }
     assert!(wanted.is_empty(), "not found in {retired} retired logs: {wanted:?}");
 }

@@ -168,6 +168,7 @@ async fn look(engine: &Engine, elapsed: Duration) -> Result<Value, Failure> {
     Ok(json!({
         "second": round(elapsed.as_secs_f64()),
         "resident_bytes": process::resident_bytes(),
+        "active_bytes": process::active_bytes(),
         "allocated_bytes": process::allocated_bytes(),
         "events": status.counts.events,
         "deltas": status.counts.deltas,
@@ -188,6 +189,7 @@ struct Point {
     second: f64,
     events: f64,
     resident: f64,
+    active: f64,
     allocated: f64,
     known: f64,
 }
@@ -199,6 +201,7 @@ impl Point {
             second: at("second"),
             events: at("events"),
             resident: at("resident_bytes"),
+            active: at("active_bytes"),
             allocated: at("allocated_bytes"),
             known: at("known_bytes"),
         }
@@ -211,19 +214,19 @@ fn trends(samples: &[Point]) -> Map<String, Value> {
         let points: Vec<_> = samples.iter().map(|sample| (x(sample), y(sample))).collect();
         trend::line(&points)
     };
-    let resident = of(|point| point.second, |point| point.resident);
-    let allocated = of(|point| point.second, |point| point.allocated);
-    let known = of(|point| point.second, |point| point.known);
+    let kinds: [(&str, fn(&Point) -> f64); 4] = [
+        ("resident", |point| point.resident),
+        ("active", |point| point.active),
+        ("allocated", |point| point.allocated),
+        ("known", |point| point.known),
+    ];
     let mut trends = Map::new();
-    let mut put = |name: &str, figure: f64| trends.insert(name.to_owned(), json!(round(figure)));
-    put("resident_mean_bytes", resident.mean);
-    put("resident_percent_per_hour", resident.slope * 3_600.0 / resident.mean * 100.0);
-    put("allocated_mean_bytes", allocated.mean);
-    put("allocated_percent_per_hour", allocated.slope * 3_600.0 / allocated.mean * 100.0);
-    put("known_mean_bytes", known.mean);
-    put("known_percent_per_hour", known.slope * 3_600.0 / known.mean * 100.0);
-    put("resident_bytes_per_event", of(|point| point.events, |point| point.resident).slope);
-    put("allocated_bytes_per_event", of(|point| point.events, |point| point.allocated).slope);
-    put("known_bytes_per_event", of(|point| point.events, |point| point.known).slope);
+    for (kind, bytes) in kinds {
+        let by_second = of(|point| point.second, bytes);
+        let mut put = |what: &str, figure: f64| trends.insert(format!("{kind}_{what}"), json!(round(figure)));
+        put("mean_bytes", by_second.mean);
+        put("percent_per_hour", by_second.slope * 3_600.0 / by_second.mean * 100.0);
+        put("bytes_per_event", of(|point| point.events, bytes).slope);
+    }
     trends
 }

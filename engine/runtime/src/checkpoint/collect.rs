@@ -172,8 +172,7 @@ impl Collector {
 
     fn make(&mut self, mut begin: Begin) {
         let askers = std::mem::take(&mut begin.askers);
-        let every = askers.is_empty().then_some(self.every);
-        let answer = match self.try_make(begin, every) {
+        let answer = match self.try_make(begin) {
             Ok(epoch) => Ok(epoch),
             Err(error) if self.is_lost => {
                 let reason = format!(
@@ -199,11 +198,10 @@ impl Collector {
         self.intake.post(Message::Wake);
     }
 
-    /// Makes one; slowly, if the next one is due after `every`.
-    fn try_make(&mut self, mut begin: Begin, every: Option<Duration>) -> Result<u64, Error> {
+    fn try_make(&mut self, mut begin: Begin) -> Result<u64, Error> {
         self.messages.append(&mut begin.snapshot.messages);
         self.messages.retain(|(half, _)| *half >= begin.snapshot.oldest_half);
-        let file = self.write(&begin, every)?;
+        let file = self.write(&begin)?;
         let Snapshot { epoch, now, latest, dedup_half, next_place, .. } = begin.snapshot;
         let delivered = self.delivered(epoch);
         let mut files = vec![file];
@@ -260,9 +258,9 @@ impl Collector {
     }
 
     /// Writes the state file, as its pieces come.
-    fn write(&mut self, begin: &Begin, every: Option<Duration>) -> Result<StateFile, Error> {
-        let Self { receiver, store, lifecycle, members, messages, base, is_lost, .. } = self;
-        let mut pace = Pace::new(lifecycle, every);
+    fn write(&mut self, begin: &Begin) -> Result<StateFile, Error> {
+        let Self { receiver, store, lifecycle, control, members, messages, base, is_lost, .. } = self;
+        let mut pace = Pace::new(lifecycle, control, self.every);
         let is_over = || lifecycle.is_failed() || lifecycle.is_given_up();
         let before = base.as_ref().filter(|_| begin.all);
         let (workers, of) = (self.workers, begin.snapshot.epoch);

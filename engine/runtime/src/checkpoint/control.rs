@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -67,6 +67,8 @@ pub(crate) struct Control {
     inside: Mutex<Inside>,
     /// Changes of members that wait for the next one.
     changes: AtomicU64,
+    /// Somebody waits for the one that is being made, or for the one behind it.
+    is_awaited: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -106,8 +108,18 @@ impl Control {
         self.lock().all_next
     }
 
-    /// Begins one.
-    pub(crate) fn begin(&self) {
+    /// Somebody waits: the one that is being made is to be over soon.
+    pub(crate) fn hurry(&self) {
+        self.is_awaited.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.is_awaited.load(Ordering::Relaxed)
+    }
+
+    /// Begins one, that somebody waits for or nobody.
+    pub(crate) fn begin(&self, is_awaited: bool) {
+        self.is_awaited.store(is_awaited, Ordering::Relaxed);
         self.lock().begun = Some(Instant::now());
     }
 

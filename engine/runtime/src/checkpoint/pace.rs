@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::control::Control;
 use crate::{lifecycle::Lifecycle, threads};
 
 /// The thread rests once it has worked for so long: about as long as a piece takes to be compressed, written and synced.
@@ -19,6 +20,7 @@ const LONGEST_BETWEEN: Duration = Duration::from_secs(3_600);
 /// When the checkpoint thread rests while it writes one.
 pub(super) struct Pace<'a> {
     lifecycle: &'a Lifecycle,
+    control: &'a Control,
     /// For how long the thread has worked since its last rest, up to `since`.
     worked: Duration,
     since: Instant,
@@ -26,11 +28,11 @@ pub(super) struct Pace<'a> {
 }
 
 impl<'a> Pace<'a> {
-    /// Of a checkpoint that begins now, and the next one is due after `every`; `None`: somebody waits for it.
-    pub(super) fn new(lifecycle: &'a Lifecycle, every: Option<Duration>) -> Self {
+    /// Of a checkpoint that begins now, and the next one is due after `every`.
+    pub(super) fn new(lifecycle: &'a Lifecycle, control: &'a Control, every: Duration) -> Self {
         let since = threads::now();
-        let rested = every.map_or(Duration::ZERO, |every| every.min(LONGEST_BETWEEN) / PART);
-        Self { lifecycle, worked: Duration::ZERO, since, until: since + rested }
+        let until = since + every.min(LONGEST_BETWEEN) / PART;
+        Self { lifecycle, control, worked: Duration::ZERO, since, until }
     }
 
     /// The thread has waited, which is no work, and goes on.
@@ -49,9 +51,9 @@ impl<'a> Pace<'a> {
         self.go_on();
     }
 
-    /// How long a rest at that time is. An engine that stops waits for its checkpoint.
+    /// How long a rest at that time is. An engine that stops waits for its checkpoint, and so may others.
     fn rest_at(&self, now: Instant) -> Duration {
-        match now < self.until && !self.lifecycle.is_stopping() {
+        match now < self.until && !self.control.is_awaited() && !self.lifecycle.is_stopping() {
             true => self.worked.min(LONGEST_REST),
             false => Duration::ZERO,
         }
@@ -64,16 +66,22 @@ mod tests {
 
     #[test]
     fn nobody_waits_while_the_thread_rests() {
-        let lifecycle = Lifecycle::new();
+        let (lifecycle, control) = (Lifecycle::new(), Control::default());
         let rest = |every, worked| {
-            let pace = Pace { worked, ..Pace::new(&lifecycle, every) };
+            let pace = Pace { worked, ..Pace::new(&lifecycle, &control, every) };
             pace.rest_at(pace.since + worked)
         };
-        assert_eq!(rest(Some(Duration::MAX), STRETCH), STRETCH);
-        assert_eq!(rest(Some(Duration::MAX), 2 * LONGEST_REST), LONGEST_REST);
-        assert_eq!(rest(None, STRETCH), Duration::ZERO, "somebody has asked for it");
-        assert_eq!(rest(Some(PART * STRETCH), STRETCH), Duration::ZERO, "the next one is due");
+        control.begin(false);
+        assert_eq!(rest(Duration::MAX, STRETCH), STRETCH);
+        assert_eq!(rest(Duration::MAX, 2 * LONGEST_REST), LONGEST_REST);
+        assert_eq!(rest(PART * STRETCH, STRETCH), Duration::ZERO, "the next one is due");
+        control.hurry();
+        assert_eq!(rest(Duration::MAX, STRETCH), Duration::ZERO, "somebody asks for the next one");
+        control.begin(true);
+        assert_eq!(rest(Duration::MAX, STRETCH), Duration::ZERO, "somebody has asked for it");
+        control.begin(false);
+        assert_eq!(rest(Duration::MAX, STRETCH), STRETCH);
         lifecycle.drain();
-        assert_eq!(rest(Some(Duration::MAX), STRETCH), Duration::ZERO, "the engine stops");
+        assert_eq!(rest(Duration::MAX, STRETCH), Duration::ZERO, "the engine stops");
     }
 }

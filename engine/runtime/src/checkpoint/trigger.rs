@@ -72,6 +72,7 @@ impl Trigger {
 
     /// Somebody wants one, behind everything that is logged by now.
     pub(crate) fn ask(&mut self, asker: Asker) {
+        self.control.hurry();
         self.askers.push(asker);
     }
 
@@ -114,7 +115,7 @@ impl Trigger {
 
     /// Begins one.
     pub(crate) fn begin(&mut self, snapshot: Snapshot, all: bool) {
-        self.control.begin();
+        self.control.begin(!self.askers.is_empty());
         (self.last, self.begun_at, self.bytes) = (snapshot.epoch, threads::now(), 0);
         let positions = self.positions.clone().into_iter().collect();
         let askers = std::mem::take(&mut self.askers);
@@ -160,7 +161,7 @@ mod tests {
             (1..12).filter(|epoch| trigger.is_due(*epoch, Instant::now())).collect()
         };
         assert_eq!(due(&trigger), [5, 6, 8, 10, 11]);
-        control.begin();
+        control.begin(false);
         assert_eq!(due(&trigger), [0; 0], "one at a time");
         control.failed("no room".to_owned());
         assert_eq!(due(&trigger), [5, 6, 8, 10, 11]);
