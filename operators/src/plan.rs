@@ -11,10 +11,7 @@ use tidewater_model::{
     Aggregate, EventFilter, HashKey, IdentifierSeed, Path, PipelineSpec, TraitSpec, expr::Predicate,
 };
 
-use crate::{
-    ingest::compile_block_patterns,
-    profile::layout::{Kind, Layout},
-};
+use crate::{ingest::compile_block_patterns, profile::layout::Layout};
 
 /// The most identifiers a pipeline can have: a rank is kept in one byte.
 pub const MAX_IDENTIFIERS: usize = 200;
@@ -96,6 +93,42 @@ pub(crate) const NULL_NUMBER: i128 = i128::MIN;
 pub(crate) struct Program {
     /// One a trait.
     pub(crate) folds: Vec<Fold>,
+    /// What traits keep as it stands in the event, each column once.
+    pub(crate) scalars: Vec<KeptScalar>,
+}
+
+impl Program {
+    fn new(folds: Vec<Fold>, spec: &PipelineSpec) -> Self {
+        let mut scalars: Vec<KeptScalar> = Vec::new();
+        for fold in &folds {
+            let definition = &spec.traits[usize::from(fold.trait_index)];
+            if !matches!(definition.aggregate, Aggregate::First(_) | Aggregate::Last(_)) {
+                continue;
+            }
+            match scalars.iter_mut().find(|scalar| scalar.value == fold.value) {
+                Some(scalar) => scalar.folds.push(*fold),
+                None => scalars.push(KeptScalar { value: fold.value, folds: vec![*fold] }),
+            }
+        }
+        Self { folds, scalars }
+    }
+}
+
+/// A scalar of an event that traits keep.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct KeptScalar {
+    /// First word of its column in the event's value block.
+    pub(crate) value: u16,
+    /// How the traits that keep it take it in.
+    folds: Vec<Fold>,
+}
+
+impl KeptScalar {
+    /// Whether one of them keeps that of an event with these values.
+    #[inline]
+    pub(crate) fn is_kept(&self, values: &[u64]) -> bool {
+        self.folds.iter().any(|fold| fold.applies(values))
+    }
 }
 
 /// How one trait takes in one event.
@@ -157,7 +190,7 @@ impl Plan {
                 EventFilter::Named(wanted) => name == Some(wanted.as_str()),
             };
             let fed = (0..spec.traits.len()).filter(|index| feeds(&spec.traits[*index]));
-            Program { folds: fed.map(fold_of).collect() }
+            Program::new(fed.map(fold_of).collect(), &spec)
         };
         let mut programs = vec![program_for(None)];
         let mut program_of = FxHashMap::default();
@@ -202,10 +235,8 @@ impl Plan {
 
     /// Whether a trait keeps the scalar in a column of an event's values.
     pub(crate) fn keeps(&self, program: u16, column: u16, values: &[u64]) -> bool {
-        self.programs[usize::from(program)].folds.iter().any(|fold| {
-            let kind = self.layout.traits[usize::from(fold.trait_index)].kind;
-            matches!(kind, Kind::First | Kind::Last) && fold.value == column && fold.applies(values)
-        })
+        let scalars = &self.programs[usize::from(program)].scalars;
+        scalars.iter().any(|scalar| scalar.value == column && scalar.is_kept(values))
     }
 
     /// Hashes a normalized value of the identifier with this rank.

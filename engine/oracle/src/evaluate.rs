@@ -41,7 +41,7 @@ pub struct Outcome {
 
 /// Evaluates `spec` over `events` as of `now`. The order of the slice changes nothing; places do.
 ///
-/// Events are not held against the wall clock or for duplicates: that was decided when they were accepted.
+/// Events are not held against the wall clock, `min_time` or for duplicates: that was decided when they were accepted.
 pub fn evaluate(spec: &PipelineSpec, key: HashKey, events: &[Event<'_>], now: Timestamp) -> Outcome {
     evaluate_with(spec, key, events, now, &Unlinked::default())
 }
@@ -76,7 +76,7 @@ pub fn evaluate_from(
     for event in events {
         let read = Object::parse(event.bytes)
             .ok_or(RejectReason::BadJson)
-            .and_then(|object| ReadEvent::new(spec, &rules, &object, event.accepted_at));
+            .and_then(|object| ReadEvent::of_log(&rules, &object, event.accepted_at));
         match read {
             Ok(read) => {
                 let time = read.time;

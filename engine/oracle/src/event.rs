@@ -76,6 +76,27 @@ impl ReadEvent {
         event: &Object<'_>,
         accepted_at: Timestamp,
     ) -> Result<Self, RejectReason> {
+        Self::with_time(rules, event, || match own_time(spec, event)? {
+            Some(time) => Ok(time),
+            None if spec.clock == ClockKind::Event => Err(RejectReason::NoTime),
+            None => Ok(accepted_at),
+        })
+    }
+
+    /// Reads an event that was accepted: whatever the rules about times were then, they let it in.
+    pub(crate) fn of_log(
+        rules: &IdentifierRules,
+        event: &Object<'_>,
+        accepted_at: Timestamp,
+    ) -> Result<Self, RejectReason> {
+        Self::with_time(rules, event, || Ok(written_time(event)?.unwrap_or(accepted_at)))
+    }
+
+    fn with_time(
+        rules: &IdentifierRules,
+        event: &Object<'_>,
+        time: impl FnOnce() -> Result<Timestamp, RejectReason>,
+    ) -> Result<Self, RejectReason> {
         let kind = kind(event).ok_or(RejectReason::BadType)?;
         let identifiers = rules.of_event(event);
         let (owner, previous) = match kind {
@@ -83,12 +104,7 @@ impl ReadEvent {
             _ => (identifiers.first().cloned(), Vec::new()),
         };
         let owner = owner.ok_or(RejectReason::NoIdentifier)?;
-        let time = match own_time(spec, event)? {
-            Some(time) => time,
-            None if spec.clock == ClockKind::Event => return Err(RejectReason::NoTime),
-            None => accepted_at,
-        };
-        Ok(Self { time, identifiers, owner, previous })
+        Ok(Self { time: time()?, identifiers, owner, previous })
     }
 }
 
@@ -133,8 +149,16 @@ pub(crate) fn event_name<'a>(event: &'a Object<'_>) -> Option<&'a str> {
     }
 }
 
-/// `timestamp`, else `originalTimestamp`; `None` if both are missing or null.
+/// What [`written_time`] says, not before `min_time`.
 pub(crate) fn own_time(spec: &PipelineSpec, event: &Object<'_>) -> Result<Option<Timestamp>, RejectReason> {
+    match written_time(event)? {
+        Some(time) if time < spec.min_time => Err(RejectReason::BadTime),
+        time => Ok(time),
+    }
+}
+
+/// `timestamp`, else `originalTimestamp`; `None` if both are missing or null.
+fn written_time(event: &Object<'_>) -> Result<Option<Timestamp>, RejectReason> {
     let written = match event.get("timestamp") {
         Json::Null => event.get("originalTimestamp"),
         written => written,
@@ -142,14 +166,40 @@ pub(crate) fn own_time(spec: &PipelineSpec, event: &Object<'_>) -> Result<Option
     let time = match written {
         Json::Null => return Ok(None),
         Json::String(text) => Timestamp::parse(text.as_bytes()).ok(),
-        // Epoch milliseconds, a JSON integer.
-        Json::Number(text) => text.parse().ok().map(Timestamp),
+        // Epoch milliseconds.
+        Json::Number(text) => whole_part(text).map(Timestamp),
         Json::Bool(_) | Json::Array(_) | Json::Object(_) => None,
     };
     match time {
-        Some(time) if (spec.min_time..=Timestamp::MAX).contains(&time) => Ok(Some(time)),
+        Some(time) if time <= Timestamp::MAX => Ok(Some(time)),
         _ => Err(RejectReason::BadTime),
     }
+}
+
+/// A JSON number without what stands behind its point, rounded down: `1.5e1` is 15, `-0.5` is -1. `None` if it has more
+/// digits than any time.
+fn whole_part(text: &str) -> Option<i64> {
+    let (is_negative, text) = text.strip_prefix('-').map_or((false, text), |text| (true, text));
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    let significant = digits.trim_start_matches('0');
+    if significant.is_empty() {
+        return Some(0);
+    }
+    // An exponent that is no i64 is larger than any text is long.
+    let exponent: i64 =
+        exponent.parse().unwrap_or(if exponent.starts_with('-') { -(1 << 40) } else { 1 << 40 });
+    let leading = (digits.len() - significant.len()) as i64;
+    let before_point = (whole.len() as i64).saturating_add(exponent) - leading;
+    if before_point > 18 {
+        return None;
+    }
+    let kept = before_point.clamp(0, significant.len() as i64) as usize;
+    let zeros = before_point.max(0) as usize - kept;
+    let value: i64 = format!("0{}{}", &significant[..kept], "0".repeat(zeros)).parse().ok()?;
+    let is_cut = significant[kept..].contains(|digit| digit != '0');
+    Some(if is_negative { -value - i64::from(is_cut) } else { value })
 }
 
 /// The `messageId`, if it is a non-empty string or a number.

@@ -39,8 +39,8 @@
 //! **Reasons.** An event with several faults is rejected for the first of: bad JSON, type, no identifier, time.
 //! Duplicates are looked for only among events that are otherwise fine.
 //!
-//! **Time.** `null` is the same as missing; anything else that is no time (also `""`, a number with a fraction or an
-//! exponent, or digits in a string) is `bad_time`, without a look at `originalTimestamp`. The wall clock as an
+//! **Time.** `null` is the same as missing; a number may have a fraction, which is cut off, and an exponent; anything
+//! else that is no time (also `""` or digits in a string) is `bad_time`, without a look at `originalTimestamp`. The wall clock as an
 //! event's time is not held against `min_time`.
 //!
 //! **Type and name.** `type` is matched exactly. An `event` that is a string counts, also an empty one; any
@@ -56,8 +56,8 @@
 //! `userId` equals its `previousId` is not another event. If no identifier is fed by `userId`, an alias has no
 //! identifier.
 //!
-//! **Numbers.** A string that is a JSON number counts as one for sum, min, max and avg. first and last keep a string
-//! as it is, and in `where` a string is a string: comparing it with a number is false. Objects and arrays are
+//! **Numbers.** A string that is a JSON number counts as one for sum, min, max and avg, and in `where` in arithmetic and
+//! where it is compared with a number. first and last keep a string as it is. Objects and arrays are
 //! null everywhere, so `has()` of one is false. A sum may exceed 10^18; arithmetic with it that does not come
 //! back below is null.
 //!

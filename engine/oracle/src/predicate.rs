@@ -1,7 +1,7 @@
 //! Answers predicates, over an event's fields (`where`) or over a profile (segments).
 
 use tidewater_model::{
-    Value,
+    Decimal, Value,
     expr::{Predicate, Term},
 };
 
@@ -28,7 +28,12 @@ pub(crate) fn holds(predicate: &Predicate, scope: &impl Scope) -> bool {
         Predicate::Or(parts) => parts.iter().any(|part| holds(part, scope)),
         Predicate::Not(part) => !holds(part, scope),
         Predicate::Compare(comparison, left, right) => {
-            let order = value(left, scope).compare(&value(right, scope));
+            let (a, b) = (value(left, scope), value(right, scope));
+            let order = match (&a, &b) {
+                (Value::Number(_), _) => a.compare(&as_number(right, b)),
+                (_, Value::Number(_)) => as_number(left, a).compare(&b),
+                _ => a.compare(&b),
+            };
             order.is_some_and(|order| comparison.holds(order))
         }
         Predicate::HasValue(term) => value(term, scope) != Value::Null,
@@ -38,10 +43,21 @@ pub(crate) fn holds(predicate: &Predicate, scope: &impl Scope) -> bool {
     }
 }
 
+/// What stands in an event counts as a number where one is asked for, also if it is a string that is one.
+fn as_number(term: &Term, value: Value) -> Value {
+    match (term, &value) {
+        (Term::Field(_), Value::String(text)) => Decimal::parse(text.as_bytes()).map_or(value, Value::Number),
+        _ => value,
+    }
+}
+
 fn value(term: &Term, scope: &impl Scope) -> Value {
     match term {
         Term::Literal(value) => value.clone(),
-        Term::Arithmetic(operator, left, right) => operator.apply(&value(left, scope), &value(right, scope)),
+        Term::Arithmetic(operator, left, right) => {
+            let operand = |term: &Term| as_number(term, value(term, scope));
+            operator.apply(&operand(left), &operand(right))
+        }
         Term::Trait(_) | Term::Field(_) | Term::Now => scope.look_up(term),
     }
 }

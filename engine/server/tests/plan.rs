@@ -53,3 +53,29 @@ fn a_change_that_loses_something_needs_to_be_asked_for() {
     assert_eq!(place.folded(), place.memberships());
     assert_success(&place.run(&["verify"]));
 }
+
+#[test]
+fn what_was_accepted_under_other_rules_is_no_fault_of_the_log() {
+    let place = Place::new();
+    place.write("tidewater.yaml", PIPELINE);
+    let event = |who: &str, time: &str| {
+        format!(r#"{{"type":"track","event":"Order Completed",{who},"timestamp":{time}}}"#) + "\n"
+    };
+    let events = [
+        event(r#""userId":"u1""#, r#""2010-01-01T00:00:00Z""#),
+        event(r#""anonymousId":"a1""#, r#""2026-01-01T00:00:00Z""#),
+        event(r#""userId":"u2""#, "1767225600123.456"),
+        event(r#""userId":"u2""#, "1.767225600124e12"),
+    ];
+    place.write("events.ndjson", &events.concat());
+    assert_success(&place.run(&["run"]));
+    assert_success(&place.run(&["verify"]));
+    assert_eq!(place.memberships().len(), 1, "u2 is loyal");
+
+    let changed = PIPELINE
+        .replace("clock: event", "clock: event\nmin_time: 2020-01-01T00:00:00Z")
+        .replace("  anonymous_id: { from: anonymousId }\n", "");
+    place.write("tidewater.yaml", &changed);
+    assert_success(&place.run(&["run", "--rebuild"]));
+    assert_success(&place.run(&["verify"]));
+}

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use tidewater_model::{
-    Aggregate, Decimal, EventFilter, HashKey, IdentifierSpec, Normalize, Path, PipelineSpec, SegmentSpec,
-    TraitSpec, Window,
+    Aggregate, EventFilter, HashKey, IdentifierSpec, Normalize, Path, PipelineSpec, SegmentSpec, TraitSpec,
+    Window,
     delta::DeltaNames,
     expr::{Names, parse_segment},
     time::Millis,
@@ -19,10 +19,8 @@ mod snapshot;
 
 use super::*;
 use crate::{
-    ingest::{EventRow, IdentifierRow},
+    ingest::{Decoder, PaddedEvent},
     merge,
-    plan::{ColumnKind, NULL_NUMBER},
-    scalar::Scalar128,
 };
 
 const IDENTIFIERS: [(&str, &str); 3] = [("user", "userId"), ("email", "email"), ("anon", "anonymousId")];
@@ -92,15 +90,30 @@ struct Step {
 const START: i64 = 1_700_000_000_000;
 
 fn event() -> impl Strategy<Value = Json> {
+    prop_oneof![5 => track(), 1 => alias()]
+}
+
+fn track() -> impl Strategy<Value = Json> {
     let id = |prefix: &'static str, n: usize| prop_oneof![3 => Just(None), 2 => (0..n).prop_map(move |i| Some(format!("{prefix}{i}")))];
     let text = prop_oneof![Just(None), Just(Some("x")), Just(Some("y"))];
-    (id("u", 5), id("e", 6), id("a", 12), 0i64..80, prop_oneof![Just("a"), Just("b")], 0i64..50, text)
-        .prop_map(|(user, email, anonymous, time, name, v, s)| {
+    // Now and then a text that is a user id, too, so that an alias may mean either.
+    let anonymous = prop_oneof![4 => id("a", 12), 1 => id("u", 5)];
+    (id("u", 5), id("e", 6), anonymous, 0i64..80, prop_oneof![Just("a"), Just("b")], 0i64..50, text).prop_map(
+        |(user, email, anonymous, time, name, v, s)| {
             let anonymous =
                 anonymous.or_else(|| (user.is_none() && email.is_none()).then(|| "a0".to_owned()));
             json!({"type": "track", "event": name, "userId": user, "email": email, "anonymousId": anonymous,
                 "timestamp": START + time, "v": v, "s": s})
-        })
+        },
+    )
+}
+
+fn alias() -> impl Strategy<Value = Json> {
+    let previous =
+        prop_oneof![3 => (0..5).prop_map(|n| format!("u{n}")), 1 => (0..12).prop_map(|n| format!("a{n}"))];
+    (0..5, prop::collection::vec(previous, 1..3), 0i64..80).prop_map(|(user, previous, time)| {
+        json!({"type": "alias", "userId": format!("u{user}"), "previousId": previous, "timestamp": START + time})
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -116,50 +129,6 @@ fn step() -> impl Strategy<Value = Step> {
     })
 }
 
-/// Decodes events the slow way.
-fn append(plan: &Plan, batches: &mut [EventBatch], event: &Json, place: u64) {
-    let found = IDENTIFIERS.iter().enumerate().filter_map(|(rank, (_, key))| {
-        let text = event[*key].as_str()?;
-        Some((rank, text, plan.hash(rank, text)))
-    });
-    let found: Vec<_> = found.collect();
-    let workers = batches.len();
-    let batch = &mut batches[crate::worker_of(found[0].2, workers)];
-    let identifiers = batch.identifiers.len() as u32;
-    for (rank, text, hash) in &found {
-        let start = batch.text.len() as u32;
-        batch.text.extend_from_slice(text.as_bytes());
-        let (len, rank) = (text.len() as u16, *rank as u8);
-        batch.identifiers.push(IdentifierRow { hash: *hash, text: start, len, rank });
-    }
-    batch.values.extend(std::iter::repeat_n(0, plan.condition_words));
-    for column in &plan.columns {
-        let value = &event[column.path.steps()[0].as_str()];
-        let words = match column.kind {
-            ColumnKind::Number => {
-                let number = value.as_i64().map_or(NULL_NUMBER, |n| Decimal::from_int(n).0);
-                [number as u64, (number >> 64) as u64]
-            }
-            ColumnKind::Scalar => match value.as_str() {
-                None => Scalar128::NULL.words(),
-                Some(text) => {
-                    let start = batch.text.len() as u64;
-                    batch.text.extend_from_slice(text.as_bytes());
-                    Scalar128::string(start, text.len() as u32).words()
-                }
-            },
-        };
-        batch.values.extend(words);
-    }
-    batch.events.push(EventRow {
-        time: event["timestamp"].as_i64().unwrap(),
-        place,
-        identifiers,
-        identifier_count: found.len() as u16,
-        program: plan.program_of.get(event["event"].as_str().unwrap()).copied().unwrap_or(0),
-    });
-}
-
 /// What one worker saw at the end of an epoch.
 #[derive(Default)]
 struct Seen {
@@ -172,13 +141,19 @@ struct Seen {
 }
 
 /// What each worker is fed in each epoch.
-fn inputs(plan: &Plan, steps: &[Step], workers: usize) -> Vec<Vec<EpochInput>> {
+fn inputs(plan: &Arc<Plan>, steps: &[Step], workers: usize) -> Vec<Vec<EpochInput>> {
     let (mut now, mut place) = (START, 0);
+    let mut decoder = Decoder::new(Arc::clone(plan), workers);
     let inputs = steps.iter().zip(1..).map(|(step, epoch)| {
         now += step.advance;
         let mut batches = vec![EventBatch::default(); workers];
         for event in &step.events {
-            append(plan, &mut batches, event, place);
+            let mut bytes = event.to_string().into_bytes();
+            let len = bytes.len();
+            bytes.resize(len + PaddedEvent::PADDING, 0);
+            let event = PaddedEvent::new(&bytes, len).unwrap();
+            let scanned = decoder.scan(event, Timestamp(START), Timestamp::MAX).unwrap();
+            decoder.append(scanned, place, &mut batches);
             place += 1;
         }
         let hash = |(rank, value): &(usize, String)| plan.hash(*rank, value);

@@ -56,7 +56,7 @@ impl AliasMentions {
     pub(crate) fn give_up(&mut self, owner: u128, other: u128, place: u64) -> bool {
         let Some(links) = self.links.get_mut(&owner) else { return false };
         let Some(link) = links.get_mut(&other) else { return false };
-        link.places.retain(|own| *own != place);
+        remove_one(&mut link.places, place);
         if !link.places.is_empty() {
             return false;
         }
@@ -84,7 +84,7 @@ impl AliasMentions {
     /// An alias event gives up its mention.
     pub(crate) fn forget(&mut self, identifier: u128, place: u64) {
         if let Some(mentions) = self.mentions.get_mut(&identifier) {
-            mentions.places.retain(|own| *own != place);
+            remove_one(&mut mentions.places, place);
         }
     }
 
@@ -112,16 +112,11 @@ impl AliasMentions {
 
     /// Takes one assertion and mention by an alias at `place` back, and nothing else that follows.
     pub(crate) fn take_back(&mut self, owner: u128, other: u128, place: u64) {
-        let remove = |places: &mut Vec<u64>| {
-            if let Some(at) = places.iter().position(|own| *own == place) {
-                places.swap_remove(at);
-            }
-        };
         if let Some(link) = self.links.get_mut(&owner).and_then(|links| links.get_mut(&other)) {
-            remove(&mut link.places);
+            remove_one(&mut link.places, place);
         }
         if let Some(mentions) = self.mentions.get_mut(&other) {
-            remove(&mut mentions.places);
+            remove_one(&mut mentions.places, place);
         }
     }
 
@@ -158,6 +153,13 @@ impl AliasMentions {
             self.mentions.insert(identifier, Mentions { places, ordinary });
         }
         Ok(())
+    }
+}
+
+/// One event may stand twice, by two values of its `previousId` that come to the same.
+fn remove_one(places: &mut Vec<u64>, place: u64) {
+    if let Some(at) = places.iter().position(|own| *own == place) {
+        places.swap_remove(at);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Stage 2: a new link meets the other identifier; two labels that differ go over both their homes.
 
-use rustc_hash::FxHashSet;
+use rustc_hash::FxHashMap;
 
 use crate::{
     identity::{
@@ -8,7 +8,7 @@ use crate::{
         state::State,
     },
     ingest::{AliasLinkRow, EventBatch, IdentifierRow},
-    profile::record::{ALIASED, CLUSTER, First, GONE, Header, HeaderMut, Label},
+    profile::record::{ALIASED, ASSIGNED, CLUSTER, First, GONE, Header, HeaderMut, Label},
 };
 
 impl State {
@@ -66,9 +66,10 @@ impl State {
     }
 
     fn alias_mention(&mut self, row: &IdentifierRow, text: &[u8], place: u64, out: &mut Outbox) -> u32 {
-        let before = self.node(row.hash).filter(|node| !self.slab.get(*node).has(GONE));
+        let before = self.node(row.hash).map(|node| self.slab.get(node)).filter(|node| !node.has(GONE));
+        // As of now: the alias may come first in the log though it is heard of last.
+        let ordinary = before.map(|node| node.first_mention().place);
         let node = self.mention(row, text, place, out);
-        let ordinary = before.map(|node| self.slab.get(node).first_mention().place);
         self.changes(node);
         self.alias.mention(row.hash, place, ordinary);
         self.slab.get_mut(node).set(ALIASED);
@@ -84,15 +85,21 @@ impl State {
         if first == Some(old.place) {
             return;
         }
+        let is_alone = label == (Label { worker: self.worker as u8, record: node });
         let record = self.slab.get_mut(node);
         match first {
             Some(place) => record.set_first(&First { place, ..old }),
             None => {
                 record.set(GONE);
                 self.counts.identifiers -= 1;
+                // With others, it is taken back when they are put together anew.
+                if is_alone && record.has(ASSIGNED) {
+                    record.unset(ASSIGNED);
+                    self.assign(hash, hash, -1);
+                }
             }
         }
-        if label == (Label { worker: self.worker as u8, record: node }) {
+        if is_alone {
             self.touch(node);
         } else {
             self.dirty(label, out);
@@ -105,15 +112,18 @@ impl State {
     /// the workers after it has been given up.
     pub(crate) fn fold_alias_links(&mut self, batch: &EventBatch, out: &mut Outbox) {
         let key = |link: &AliasLinkRow| (link.owner, link.other.hash, link.place);
-        let kept = |retract: bool| {
-            let links = batch.alias_links.iter().filter(move |link| link.retract == retract);
-            links.map(key).collect::<FxHashSet<_>>()
-        };
-        let given_up = kept(true);
-        let asserted = if given_up.is_empty() { FxHashSet::default() } else { kept(false) };
+        // How often each is asserted in the end, or given up if it is less than nothing.
+        let mut net: FxHashMap<_, i32> = FxHashMap::default();
+        if batch.alias_links.iter().any(|link| link.retract) {
+            let signs = batch.alias_links.iter().map(|link| (key(link), if link.retract { -1 } else { 1 }));
+            signs.for_each(|(key, sign)| *net.entry(key).or_default() += sign);
+        }
         for link in &batch.alias_links {
-            if given_up.contains(&key(link)) && asserted.contains(&key(link)) {
-                continue;
+            match net.get_mut(&key(link)) {
+                Some(left) if *left > 0 && !link.retract => *left -= 1,
+                Some(left) if *left < 0 && link.retract => *left += 1,
+                Some(_) => continue,
+                None => {}
             }
             let Some(node) = self.node(link.owner) else { continue };
             let text = &batch.text[link.other.text as usize..][..usize::from(link.other.len)];

@@ -12,7 +12,6 @@ use crate::{
     plan::{ColumnKind, Plan},
     profile::{
         aggregate,
-        layout::Kind,
         record::{ALIASED, CLUSTER, FRESH, GONE, Header, HeaderMut, OWNS},
         window,
     },
@@ -246,21 +245,17 @@ impl State {
 
     /// Replaces places in the batch's text by places in the worker's texts, for scalars that a trait will keep.
     fn intern_scalars(&mut self, plan: &Plan, event: &EventRow, batch: &EventBatch, values: &mut [u64]) {
-        let mut done = 0u64;
-        for fold in &plan.programs[usize::from(event.program)].folds {
-            let place = &plan.layout.traits[usize::from(fold.trait_index)];
-            let column = usize::from(fold.value);
-            let is_done = column < 64 && done >> column & 1 == 1;
-            if !matches!(place.kind, Kind::First | Kind::Last) || is_done || !fold.applies(values) {
+        for kept in &plan.programs[usize::from(event.program)].scalars {
+            if !kept.is_kept(values) {
                 continue;
             }
+            let column = usize::from(kept.value);
             let scalar = Scalar128::from_words(values[column], values[column + 1]);
             if let Unpacked::String { start, len } = scalar.unpack() {
                 let text = &batch.text[start as usize..][..len as usize];
                 let kept = Scalar128::string(self.trait_texts.intern(text), len).words();
                 values[column..column + 2].copy_from_slice(&kept);
             }
-            done |= 1 << (column % 64);
         }
     }
 

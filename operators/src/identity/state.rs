@@ -184,7 +184,8 @@ impl State {
         self.changes(node);
         let record = self.slab.get_mut(node);
         let first = First { place, ..record.first_mention() };
-        record.unset(GONE);
+        // What was said of it was taken back when it went.
+        record.unset(GONE | ASSIGNED);
         record.set_first(&first);
         self.counts.identifiers += 1;
         self.epoch.created.push(node);

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// A condition on an event's own fields; `Predicate` with paths resolved. A comparison with null or across types is
-/// no; strings are never read as numbers.
+/// no, but a field's string that is a JSON number is one where it meets a number.
 #[derive(Clone, Debug)]
 pub(super) enum Condition {
     /// The same answer for every event.
@@ -111,7 +111,12 @@ impl Condition {
             }
             Self::Has(node) => FieldValue::new(fields.get(*node)) != FieldValue::Null,
             Self::Compare(comparison, left, right) => {
-                let order = left.value(fields).compare(&right.value(fields));
+                let (a, b) = (left.value(fields), right.value(fields));
+                let order = match (&a, &b) {
+                    (Value::Number(_), Value::String(_)) => a.compare(&right.number(fields)),
+                    (Value::String(_), Value::Number(_)) => left.number(fields).compare(&b),
+                    _ => a.compare(&b),
+                };
                 order.is_some_and(|order| comparison.holds(order))
             }
             Self::HasValue(operand) => operand.value(fields) != Value::Null,
@@ -136,8 +141,18 @@ impl Operand {
             Self::Value(value) => value.clone(),
             Self::Field(node) => FieldValue::new(fields.get(*node)).into(),
             Self::Arithmetic(operator, left, right) => {
-                operator.apply(&left.value(fields), &right.value(fields))
+                operator.apply(&left.number(fields), &right.number(fields))
             }
+        }
+    }
+
+    /// The value where a number is asked for.
+    fn number(&self, fields: Fields<'_>) -> Value {
+        match (self, self.value(fields)) {
+            (Self::Field(_), Value::String(text)) => {
+                parse_number(text.as_bytes()).map_or(Value::String(text), Value::Number)
+            }
+            (_, value) => value,
         }
     }
 }
@@ -175,7 +190,13 @@ fn order(field: Field<'_>, literal: &Literal, scratch: &mut Vec<u8>) -> Option<O
     match (field, literal) {
         (Field::Number(text), Literal::Number(literal)) => Some(parse_number(text)?.cmp(literal)),
         (Field::Text(text), Literal::Text(literal)) => Some(text.cmp(literal)),
+        (Field::Text(text), Literal::Number(literal)) => Some(parse_number(text)?.cmp(literal)),
         (Field::Bool(value), Literal::Bool(literal)) => Some(value.cmp(literal)),
+        (Field::Escaped(raw), Literal::Number(literal)) => {
+            scratch.clear();
+            unescape(raw, scratch);
+            Some(parse_number(scratch)?.cmp(literal))
+        }
         (Field::Escaped(raw), Literal::Text(literal)) => {
             scratch.clear();
             unescape(raw, scratch);

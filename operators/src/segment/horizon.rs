@@ -130,6 +130,14 @@ impl Course {
         if value == Value::Null { Self::Null } else { Self::Even(value.clone(), value) }
     }
 
+    /// From one of these values to the other, without turning back.
+    fn between(start: Value, end: Value) -> Self {
+        match start.compare(&end).is_some_and(std::cmp::Ordering::is_gt) {
+            true => Self::Within(end, start),
+            false => Self::Within(start, end),
+        }
+    }
+
     /// The least and the greatest value, if it is never null.
     fn bounds(&self) -> Option<(Value, Value)> {
         match self {
@@ -160,6 +168,9 @@ fn apply(operator: Arithmetic, left: &Course, right: &Course) -> Course {
     {
         return match (operator.apply(a, b), operator.apply(a_end, b_end)) {
             (Value::Null, _) if left.is_constant() && right.is_constant() => Course::Null,
+            (Value::Null, Value::Null) if stays_out_of_range(operator, (a, b), (a_end, b_end)) => {
+                Course::Null
+            }
             (Value::Null, _) | (_, Value::Null) => Course::Unknown,
             (start, end) => Course::Even(start, end),
         };
@@ -168,6 +179,13 @@ fn apply(operator: Arithmetic, left: &Course, right: &Course) -> Course {
     if operator == Arithmetic::Divide && b_turns {
         let always_zero = b.0 == b.1;
         return if always_zero { Course::Null } else { Course::Unknown };
+    }
+    if let (Course::Even(a, a_end), Course::Even(b, b_end), Arithmetic::Divide) = (left, right, operator) {
+        // A quotient of two even courses only rises or only falls.
+        return match (operator.apply(a, b), operator.apply(a_end, b_end)) {
+            (Value::Null, _) | (_, Value::Null) => Course::Unknown,
+            (start, end) => Course::between(start, end),
+        };
     }
     // Every operator is monotone in each operand on these stretches, and so is rounding: the extremes are among the
     // four corners.
@@ -189,6 +207,24 @@ fn apply(operator: Arithmetic, left: &Course, right: &Course) -> Course {
         }
     }
     Course::Within(bounds.0, bounds.1)
+}
+
+/// Whether a sum that is out of range at both ends is so in between: it is if it goes from one end to the other on one side
+/// of zero, which every range holds.
+fn stays_out_of_range(operator: Arithmetic, start: (&Value, &Value), end: (&Value, &Value)) -> bool {
+    let sum = |(a, b): (&Value, &Value)| {
+        let (a, b) = (milliseconds(a)?, milliseconds(b)?);
+        Some(if operator == Arithmetic::Subtract { a - b } else { a + b })
+    };
+    matches!((sum(start), sum(end)), (Some(start), Some(end)) if start.signum() * end.signum() > 0)
+}
+
+fn milliseconds(value: &Value) -> Option<i128> {
+    match value {
+        Value::Time(time) => Some(time.0.into()),
+        Value::Span(span) => Some(span.0.into()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    }
 }
 
 /// A harmless value of the same type.

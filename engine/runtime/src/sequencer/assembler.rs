@@ -155,7 +155,7 @@ impl Assembler {
         events: impl Iterator<Item = (usize, PaddedEvent<'a>)>,
         mut decided: impl FnMut(usize, Outcome),
     ) {
-        let accepted_at = *self.opened_at.get_or_insert(wall);
+        let accepted_at = self.opened_at.unwrap_or(wall);
         let mut block = std::mem::take(&mut self.block);
         for (index, event) in events {
             let scanned = self.decoder.scan(event, accepted_at, wall);
@@ -188,6 +188,8 @@ impl Assembler {
             }
             self.remember(now, scanned.time, key);
         }
+        // Not by one that is refused: hours may pass before there is an epoch.
+        self.opened_at.get_or_insert(wall);
         self.append(scanned);
         Outcome::Accepted
     }

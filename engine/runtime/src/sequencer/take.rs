@@ -14,6 +14,7 @@ use super::{
 use crate::{
     error::Error,
     logger::{LogEntry, Reject, TakenBatch},
+    settings::Settings,
     threads::TryRecvError,
 };
 
@@ -25,16 +26,28 @@ pub(super) struct Pass {
     pub(super) positions: Vec<(String, Vec<u8>)>,
     /// Bytes of accepted events.
     pub(super) bytes: usize,
+    /// How many events were taken in, and their bytes, also of those that were refused or are known already.
+    taken: (usize, usize),
 }
 
 impl Pass {
     fn begin_batch(&mut self, events: &Arc<RawEvents>, source: Option<&Arc<str>>, wall: Timestamp) {
         self.entry.received_at = wall;
+        self.taken = (self.taken.0 + events.len(), self.taken.1 + events.bytes());
         self.entry.batches.push(TakenBatch {
             events: Arc::clone(events),
             accepted: Vec::new(),
             source: source.cloned(),
         });
+    }
+
+    /// Whether there is room for these events behind what was taken in. What is not accepted takes memory all the same, and
+    /// somebody waits for an answer.
+    fn has_room(&self, events: &RawEvents, settings: &Settings) -> bool {
+        let (count, bytes) = self.taken;
+        count == 0
+            || count + events.len() <= settings.max_epoch_events
+                && bytes + events.bytes() <= settings.max_epoch_bytes
     }
 
     /// Notes an accepted event of the last batch.
@@ -100,16 +113,13 @@ impl Sequencer {
     fn take(&mut self, submission: Submission, pass: &mut Pass) -> Result<(), Error> {
         let Submission { source, events, position, receipt, permit } = submission;
         let limit = self.settings.max_epoch_events as u64;
-        let together = self.assembler.len() + events.len() as u64;
         #[cfg(feature = "planted-bugs")]
         if tidewater_storage::planted::active(tidewater_storage::planted::Bug::PositionAheadOfLog)
             && let (Some(source), Some(position)) = (&source, &position)
         {
             pass.moved(source, position.0.clone());
         }
-        if self.assembler.len() > 0
-            && (together > limit || pass.bytes + events.bytes() > self.settings.max_epoch_bytes)
-        {
+        if !pass.has_room(&events, &self.settings) {
             self.finish(std::mem::take(pass))?;
         }
         let events = Arc::new(events);

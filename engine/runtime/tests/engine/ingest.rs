@@ -1,11 +1,18 @@
 //! Events in: acknowledgements, duplicates, quarantine, backpressure, and that failures reach every handle.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tidewater::{
-    Engine, EngineState, Error, ErrorKind, ManualClock, Millis, QuarantineFilter, RawEvents, RejectReason,
-    Settings, Timestamp, TrySendError, Update,
+    Clock, Engine, EngineState, Error, ErrorKind, ManualClock, Millis, QuarantineFilter, RawEvents,
+    RejectReason, Settings, Source, SourceContext, Timestamp, TrySendError, Update,
 };
+use tidewater_connector_api::{Position, ReadError, SourceCapabilities};
 
 use crate::common::*;
 
@@ -128,6 +135,77 @@ async fn a_timer_moves_members_on_an_idle_engine() {
     // Idle again: nothing is due any more.
     clock.advance(Millis::WEEK);
     assert_eq!(soon(engine.flush()).await.unwrap().epoch, cut + 1);
+    stop(&engine).await;
+}
+
+#[tokio::test]
+async fn an_event_without_a_time_is_of_when_it_came_whatever_was_refused_before() {
+    let clock = Arc::new(ManualClock::new(NOON));
+    let engine = Engine::builder(&pipeline()).clock(clock.clone()).start().await.unwrap();
+    let mut active = engine.subscribe("active").unwrap();
+    soon(engine.ingest(order("u1", "m1"))).await.unwrap();
+    assert_eq!(soon(engine.ingest("nothing at all")).await.unwrap().quarantined, 1);
+    assert_eq!(soon(engine.ingest(order("u1", "m1"))).await.unwrap().duplicates, 1);
+    clock.advance(Millis(5 * 3_600_000));
+    let later = Timestamp(NOON.0 + 5 * 3_600_000);
+    soon(engine.ingest(page("u1", "m2"))).await.unwrap();
+    assert_eq!(next_change(&mut active).await, ("entered", later));
+    stop(&engine).await;
+}
+
+/// A clock at which whoever looks waits until it is let go.
+#[derive(Default)]
+struct StoppedClock {
+    runs: Mutex<bool>,
+    started: Condvar,
+}
+
+impl Clock for StoppedClock {
+    fn now(&self) -> Timestamp {
+        let runs = self.runs.lock().unwrap();
+        drop(self.started.wait_while(runs, |runs| !*runs).unwrap());
+        NOON
+    }
+}
+
+/// Sends so many batches of ten events that are of no use, each with where it stands.
+struct Useless {
+    batches: u8,
+    all_sent: Arc<AtomicBool>,
+}
+
+impl Source for Useless {
+    fn capabilities(&self) -> SourceCapabilities {
+        SourceCapabilities { finite: true, replayable: true }
+    }
+
+    async fn run(&mut self, context: SourceContext) -> Result<(), ReadError> {
+        for batch in 0..self.batches {
+            let events = RawEvents::from_iter(["{}"; 10]);
+            if context.send(events, Some(Position(vec![batch]))).await.is_err() {
+                break;
+            }
+        }
+        self.all_sent.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_of_no_use_are_not_collected_without_end() {
+    let clock = Arc::new(StoppedClock::default());
+    let all_sent = Arc::new(AtomicBool::new(false));
+    let source = Useless { batches: 50, all_sent: all_sent.clone() };
+    let settings = Settings { max_epoch_events: 20, ..Settings::default() };
+    let builder = Engine::builder(&pipeline()).clock(clock.clone()).settings(settings);
+    let engine = builder.source("useless", source).start().await.unwrap();
+    // All of them wait, so that they could be taken in at once.
+    until("everything is sent", || all_sent.load(Ordering::SeqCst)).await;
+    *clock.runs.lock().unwrap() = true;
+    clock.started.notify_all();
+    soon(engine.sources_ended()).await.unwrap();
+    // Positions of two batches at a time are noted, each time with an epoch.
+    assert_eq!(soon(engine.flush()).await.unwrap().epoch, 25);
     stop(&engine).await;
 }
 

@@ -26,7 +26,7 @@ pub(super) struct Who {
     pub(super) email: Vec<Id>,
     email_at: usize,
     pub(super) device: Option<Id>,
-    pub(super) previous: Option<Previous>,
+    pub(super) previous: Vec<Previous>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +69,7 @@ const NAMES: [&str; 6] =
     ["\"Page Viewed\"", "\"Order Completed\"", "\"Screen Viewed\"", "\"page viewed\"", "null", "7"];
 const ODD_USERS: [&str; 9] =
     ["7", "\"7\"", "\" u0\"", "\"guest\"", "\"test\"", "\"dev-1\"", "\"U0\"", "\"u\\u0030\"", "\"\u{fc}\""];
-const ODD_ANONYMOUS: [&str; 6] = ["\"u0\"", "null", "\"\"", "\"0-0\"", "1.0", "true"];
+const ODD_ANONYMOUS: [&str; 8] = ["\"u0\"", "null", "\"A0\"", "\"\"", "\"0-0\"", "1.0", "true", "\"A1\""];
 const ODD_EMAILS: [&str; 6] =
     ["\" P0@X.io \"", "\"bad@\"", "\"a@b@c\"", "\"P1@x.IO\"", "\"n/a\"", "{\"not\":\"scalar\"}"];
 const ODD_DEVICES: [&str; 4] = ["\"  d0 \"", "\"NULL \"", "12", "[[\"d1\"]]"];
@@ -162,13 +162,15 @@ fn who() -> impl Strategy<Value = Who> {
         2 => id().prop_map(Previous::Anonymous),
         1 => id().prop_map(Previous::User),
     ];
+    let several = prop_oneof![5 => Just(1usize), 1 => Just(2usize)]
+        .prop_flat_map(move |count| vec(previous.clone(), count));
     (
         some(0.45),
         some(0.85),
         some(0.3),
         0..3usize,
         option::weighted(0.2, id()),
-        option::weighted(0.8, previous),
+        option::weighted(0.8, several).prop_map(Option::unwrap_or_default),
     )
         .prop_map(|(user, anonymous, email, email_at, device, previous)| Who {
             user,
@@ -244,10 +246,11 @@ impl Who {
         add("anonymous_id", &self.anonymous, anonymous);
         add("email", &self.email, email);
         add("device", self.device.as_slice(), device);
-        match self.previous {
-            Some(Previous::Anonymous(id)) => add("anonymous_id", &[id], anonymous),
-            Some(Previous::User(id)) => add("user_id", &[id], user),
-            None => {}
+        for previous in &self.previous {
+            match *previous {
+                Previous::Anonymous(id) => add("anonymous_id", &[id], anonymous),
+                Previous::User(id) => add("user_id", &[id], user),
+            }
         }
         found
     }
@@ -255,7 +258,10 @@ impl Who {
 
 /// One id alone, several as an array.
 fn ids(ids: &[Id], crowd: usize, spell: fn(Id, usize) -> String) -> Option<String> {
-    let texts: Vec<String> = ids.iter().map(|id| spell(*id, crowd)).collect();
+    one_or_array(ids.iter().map(|id| spell(*id, crowd)).collect())
+}
+
+fn one_or_array(texts: Vec<String>) -> Option<String> {
     match texts.as_slice() {
         [] => None,
         [one] => Some(one.clone()),
@@ -282,8 +288,11 @@ impl EventDraft {
             Message::Missing => {}
             Message::Shared(which) => add("messageId", Some(which.to_string())),
         }
-        let time = self.at(wall).map(|at| match number % 3 {
-            0 => format!("\"{}\"", Timestamp(at)),
+        let time = self.at(wall).map(|at| match number % 6 {
+            0 | 3 => format!("\"{}\"", Timestamp(at)),
+            // Finer than a millisecond.
+            4 => format!("{at}.875"),
+            5 => format!("{}.{:03}9e3", at.div_euclid(1_000), at.rem_euclid(1_000)),
             _ => at.to_string(),
         });
         match self.time {
@@ -295,13 +304,11 @@ impl EventDraft {
         add("userId", ids(&who.user, crowd, user));
         add("anonymousId", ids(&who.anonymous, crowd, anonymous));
         if KINDS[self.kind] == "alias" {
-            add(
-                "previousId",
-                who.previous.map(|previous| match previous {
-                    Previous::Anonymous(id) => anonymous(id, crowd),
-                    Previous::User(id) => user(id, crowd),
-                }),
-            );
+            let text = |previous: &Previous| match *previous {
+                Previous::Anonymous(id) => anonymous(id, crowd),
+                Previous::User(id) => user(id, crowd),
+            };
+            add("previousId", one_or_array(who.previous.iter().map(text).collect()));
         }
         if self.kind != 1 && self.kind != 3 {
             add("event", Some(NAMES[self.name].to_owned()));

@@ -89,16 +89,24 @@ fn identifiers() -> impl Strategy<Value = Vec<IdentifierSpec>> {
         block: vec![BlockRule::Exact("test".into()), BlockRule::Pattern("^dev-".into())],
         ..user
     };
-    let both = [user, identifier("anonymous_id", &["anonymousId"], Normalize::None)];
+    // Often user and anonymous ids are two identifiers; now and then one is fed by both paths.
+    let both = prop_oneof![
+        5 => Just(vec![user.clone(), identifier("anonymous_id", &["anonymousId"], Normalize::None)]),
+        2 => Just(vec![user.clone(), identifier("anonymous_id", &["anonymousId"], Normalize::Lowercase)]),
+        1 => Just(vec![IdentifierSpec {
+            from: ["userId", "anonymousId"].into_iter().filter_map(Path::parse).collect(),
+            ..user
+        }]),
+    ];
     let more = [
         identifier("email", &["traits.email", "email", "context.traits.email"], Normalize::Email),
         identifier("device", &["device.id", "properties.device"], Normalize::Trim),
         // A second identifier fed by `userId`: an alias means the first in rank order.
         identifier("login", &["userId", "traits.login"], Normalize::Lowercase),
     ];
-    proptest::array::uniform3(prop::bool::weighted(0.6)).prop_flat_map(move |wanted| {
+    (both, proptest::array::uniform3(prop::bool::weighted(0.6))).prop_flat_map(move |(both, wanted)| {
         let chosen = more.iter().zip(wanted).filter(|(_, wanted)| *wanted).map(|(spec, _)| spec.clone());
-        Just(both.iter().cloned().chain(chosen).collect::<Vec<_>>()).prop_shuffle()
+        Just(both.into_iter().chain(chosen).collect::<Vec<_>>()).prop_shuffle()
     })
 }
 

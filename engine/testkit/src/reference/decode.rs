@@ -2,8 +2,8 @@
 
 use regex::Regex;
 use tidewater_model::{
-    Aggregate, BlockRule, EventFilter, EventKind, IdentifierSpec, Normalize, PipelineSpec, Timestamp,
-    TraitSpec, Value,
+    Aggregate, BlockRule, Decimal, EventFilter, EventKind, IdentifierSpec, Normalize, PipelineSpec,
+    Timestamp, TraitSpec, Value,
     expr::Term,
     identifier::{DEFAULT_BLOCKED, MAX_IDENTIFIER_BYTES},
 };
@@ -103,7 +103,8 @@ impl Decoder {
         };
         let time = match text.starts_with('"') {
             true => Timestamp::parse(json::string(text)?.as_bytes()).ok()?,
-            false => Timestamp(text.parse().ok()?),
+            // To 9 digits, which is finer than what streams are made with.
+            false => Timestamp(Decimal::parse(text.as_bytes())?.0.div_euclid(1_000_000_000).try_into().ok()?),
         };
         (time >= self.spec.min_time && time <= Timestamp::MAX).then_some(Some(time))
     }

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use tidewater_model::{
-    Value,
+    Decimal, Value,
     expr::{Predicate, Term},
 };
 
@@ -26,7 +26,13 @@ pub(super) fn holds(predicate: &Predicate, subject: &dyn Subject) -> bool {
         Predicate::Or(parts) => parts.iter().any(|part| holds(part, subject)),
         Predicate::Not(part) => !holds(part, subject),
         Predicate::Compare(comparison, left, right) => {
-            match order(&value(left, subject), &value(right, subject)) {
+            let (mut a, mut b) = (value(left, subject), value(right, subject));
+            match (&a, &b) {
+                (Value::String(_), Value::Number(_)) => a = number(left, a),
+                (Value::Number(_), Value::String(_)) => b = number(right, b),
+                _ => {}
+            }
+            match order(&a, &b) {
                 Some(order) => comparison.holds(order),
                 None => false,
             }
@@ -45,11 +51,20 @@ fn order(left: &Value, right: &Value) -> Option<Ordering> {
     if same_type { left.compare(right) } else { None }
 }
 
+/// A path's value as a number, if it is a string that says one.
+fn number(term: &Term, value: Value) -> Value {
+    let text = match &value {
+        Value::String(text) if matches!(term, Term::Field(_)) => text.as_bytes(),
+        _ => return value,
+    };
+    Decimal::parse(text).map(Value::Number).unwrap_or(value)
+}
+
 fn value(term: &Term, subject: &dyn Subject) -> Value {
     match term {
         Term::Literal(value) => value.clone(),
         Term::Arithmetic(operator, left, right) => {
-            operator.apply(&value(left, subject), &value(right, subject))
+            operator.apply(&number(left, value(left, subject)), &number(right, value(right, subject)))
         }
         name => subject.value(name),
     }

@@ -92,9 +92,19 @@ fn value_of(term: &Term, event: &Json) -> Value {
         Term::Literal(value) => value.clone(),
         Term::Field(path) => field(event, path),
         Term::Arithmetic(operator, left, right) => {
-            operator.apply(&value_of(left, event), &value_of(right, event))
+            operator.apply(&number_of(left, event), &number_of(right, event))
         }
         Term::Trait(_) | Term::Now => Value::Null,
+    }
+}
+
+/// Where a number is asked for.
+fn number_of(term: &Term, event: &Json) -> Value {
+    match (term, value_of(term, event)) {
+        (Term::Field(_), Value::String(text)) => {
+            Decimal::parse(text.as_bytes()).map_or(Value::String(text), Value::Number)
+        }
+        (_, value) => value,
     }
 }
 
@@ -103,9 +113,15 @@ fn holds(predicate: &Predicate, event: &Json) -> bool {
         Predicate::And(all) => all.iter().all(|one| holds(one, event)),
         Predicate::Or(any) => any.iter().any(|one| holds(one, event)),
         Predicate::Not(inner) => !holds(inner, event),
-        Predicate::Compare(comparison, left, right) => value_of(left, event)
-            .compare(&value_of(right, event))
-            .is_some_and(|order| comparison.holds(order)),
+        Predicate::Compare(comparison, left, right) => {
+            let (mut a, mut b) = (value_of(left, event), value_of(right, event));
+            if matches!(b, Value::Number(_)) {
+                a = number_of(left, event);
+            } else if matches!(a, Value::Number(_)) {
+                b = number_of(right, event);
+            }
+            a.compare(&b).is_some_and(|order| comparison.holds(order))
+        }
         Predicate::HasValue(term) => value_of(term, event) != Value::Null,
         Predicate::HasIdentifier(_) | Predicate::IdentifierIs(..) | Predicate::InSegment(_) => false,
     }

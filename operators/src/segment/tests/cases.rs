@@ -285,3 +285,28 @@ fn an_overflow_on_both_sides_of_zero_leaves_room_between() {
     harness.world.see(LAST_SEEN, START + 100, Value::Null);
     assert!(harness.evaluate(false).unwrap().is_some_and(|timer| timer <= START + 91));
 }
+
+#[test]
+fn a_quotient_of_two_spans_that_grow_is_followed_exactly() {
+    let mut harness = harness(&["(now - last_seen) / (now - last_seen) < 1"]);
+    harness.world.see(LAST_SEEN, START, Value::Null);
+    // 0 / 0 is null, and from then on it is 1.
+    assert_eq!(harness.evaluate(false).unwrap(), Some(START + 1));
+    harness.world.now = START + 1;
+    assert_eq!(harness.evaluate(false).unwrap(), None);
+
+    let mut harness = self::harness(&["(now - last_seen + 1ms) / (now - last_seen + 2d) >= 0.5"]);
+    harness.world.see(LAST_SEEN, START, Value::Null);
+    assert_eq!(harness.evaluate(false).unwrap(), Some(START + 2 * DAY - 2));
+}
+
+#[test]
+fn a_time_that_stays_out_of_range_is_not_looked_at_all_the_time() {
+    for text in ["now - 800000d > last_seen", "now + 3000000d > last_seen", "now - 800000d - last_seen > 1d"]
+    {
+        let mut harness = harness(&[text]);
+        harness.world.see(LAST_SEEN, START, Value::Null);
+        let timer = harness.evaluate(false).unwrap();
+        assert!(timer.is_none_or(|timer| timer > START + 1_000 * DAY), "{text}: {timer:?}");
+    }
+}
