@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidewater::{Engine, Settings, Source};
+use tidewater::{Engine, Settings, Source, SourceState, SourceStatus};
 use tidewater_connector_api::{ReadError, SourceCapabilities, SourceContext};
 use tokio::time::Instant;
 
@@ -29,6 +29,9 @@ async fn a_source_that_does_not_stop_leaves_half_of_the_deadline_to_the_rest() {
     let engine = builder.source("deaf", Deaf).source("deaf too", Deaf).start().await.unwrap();
     soon(engine.ready()).await.unwrap();
     let accepted = soon(engine.ingest(order("u1", "m1"))).await.unwrap();
+    // One that has not begun yet ends at once.
+    let runs = |source: &SourceStatus| source.state == SourceState::Running;
+    until("both sources run", || engine.status().sources.iter().all(runs)).await;
 
     // From here on time passes only when there is nothing else to wait for: not while threads are.
     tokio::time::pause();
