@@ -17,7 +17,8 @@ use super::{
     routes::{Shared, answer},
 };
 
-/// How long requests that were begun may go on once the engine closes.
+/// How long requests that were begun may go on once the engine closes: most take milliseconds, and it is less than the half of the
+/// usual shutdown deadline that sources have.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long accepting rests when the process has no more sockets.
 const ACCEPT_REST: Duration = Duration::from_millis(100);

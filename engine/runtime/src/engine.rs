@@ -369,6 +369,7 @@ impl Engine {
 
     /// Stops: sources stop reading, what was taken in is computed, made durable and delivered, sinks are closed.
     ///
+    /// Sources have half of the time until the deadline; one that goes on then is cut off, and named in the report.
     /// Whatever is not done by the deadline is left and named in the report; with a state directory nothing that was
     /// acknowledged is lost. The first call stops the engine; further ones wait for it.
     ///

@@ -17,7 +17,7 @@ use tidewater_model::{HashKey, PipelineSpec, ProfileId, Timestamp};
 use tidewater_operators::{
     Plan,
     ingest::PaddedEvent,
-    snapshot::{Conversion, Filled, split_rest},
+    snapshot::{Conversion, Damaged, Filled, split_rest},
 };
 use tidewater_storage::{Checkpoints, EpochEntry, Manifest, StateReader, StorageError};
 
@@ -72,6 +72,17 @@ impl History<'_> {
     /// The newest state of the present era that can be had without computing epochs of it.
     pub(crate) fn newest(&self) -> Result<Point, Error> {
         self.before(self.stored.rebuilds.len(), None)
+    }
+
+    /// The present era's first state, before its first epoch, if it is put together from the one before. That epoch need not
+    /// be in the log yet.
+    pub(crate) fn converted(&self) -> Result<Option<Point>, Error> {
+        let era = self.stored.rebuilds.len();
+        let plan = self.plan(era)?;
+        match self.conversion(era, &plan)? {
+            Some(conversion) => self.convert(era, &conversion, plan).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Whether the present era's first state is put together from the one before.
@@ -169,10 +180,9 @@ impl History<'_> {
         let mut filled = Filled::default();
         let is_waiting = waiting.iter().any(|piece| !piece.is_empty());
         if !conversion.is_complete() || is_waiting && !conversion.keeps_events() {
-            if is_waiting {
-                self.check_waiting(pieces.manifest.now, &plan)?;
-            }
+            let kept = count(&waiting, |piece| conversion.kept_events(&old_plan, piece))?;
             waiting = self.fill(conversion, &plan, epoch, &mut filled)?;
+            self.check_waiting(kept, count(&waiting, |piece| conversion.filled_events(&plan, piece))?)?;
         }
         let mut new = Point::new(plan, self.workers)?;
         let manifest = &pieces.manifest;
@@ -199,13 +209,12 @@ impl History<'_> {
         Ok(new)
     }
 
-    /// An event waits for its time at most as long as it may be dated ahead. Those that still wait must be in the log, since
-    /// what new traits take from them was not kept.
-    fn check_waiting(&self, now: Timestamp, plan: &Plan) -> Result<(), Error> {
+    /// Those that wait for their time must all be found in the log, since what new traits take from them was not kept. How long
+    /// they may wait says nothing: `max_future` may have been any when they were accepted.
+    fn check_waiting(&self, kept: usize, found: usize) -> Result<(), Error> {
         match RetiredLog::of(self.state)? {
-            Some(retired) if now.0 - retired.at.0 < plan.spec().max_future.0 => {
-                Err(retired.lacks("a changed trait, while events dated in the future wait for their time,"))
-            }
+            Some(retired) if found < kept => Err(retired
+                .lacks("a changed trait, while retired events dated in the future wait for their time,")),
             _ => Ok(()),
         }
     }
@@ -358,6 +367,11 @@ impl Point {
         store.commit(&manifest)?;
         Ok(manifest)
     }
+}
+
+/// Adds up what there is of something in pieces.
+fn count(pieces: &[Vec<u8>], each: impl Fn(&[u8]) -> Result<usize, Damaged>) -> Result<usize, Error> {
+    pieces.iter().try_fold(0, |sum, piece| Ok(sum + each(piece).map_err(unreadable)?))
 }
 
 /// Since when who is a member, by the segment's name.

@@ -22,7 +22,7 @@ use crate::{
     clock::Random,
     delivery::{correction::Correction, letters::Letters},
     error::Error,
-    history::History,
+    history::{History, Point},
     newcomers,
     pipeline::{DefinitionChange, Definitions, Pipeline, diff},
     rebuild::{Rebuild, Stored, corrections},
@@ -103,7 +103,7 @@ impl Opening {
         let (mut log, cut) = state.open_log(self.log)?;
         report("log", cut);
         let retired = RetiredLog::of(state.reader())?.inspect(RetiredLog::tell);
-        let stored =
+        let (stored, converted) =
             check_definitions(&mut state, &self.pipeline, &mut log, (self.rebuild, retired), &self.sinks)?;
         let (quarantine, cut) = state.open_quarantine(QuarantineOptions::default())?;
         report("quarantine", cut);
@@ -121,7 +121,7 @@ impl Opening {
         let known: HashMap<String, Option<u64>> =
             known.map(|(name, sink)| (name.clone(), Some(epoch(sink.has)))).collect();
         let history = History { state: state.reader(), stored: &stored, key: state.meta().key, workers: 1 };
-        let mut found = find(&history, &checkpoints, &known, log.durable_epoch())?;
+        let mut found = find(&history, &checkpoints, &known, (log.durable_epoch(), converted))?;
         let behind = sinks.iter().map(|(name, sink)| (name.clone(), sink.has));
         let corrections = corrections(&history, behind)?;
         if let Some(usable) = &found.usable {
@@ -203,18 +203,19 @@ fn check_key(state: &StateDir, pipeline: &Pipeline) -> Result<(), Error> {
     }
 }
 
-/// Compares the stored definitions with those that are to run, and stores these.
+/// Compares the stored definitions with those that are to run, and stores these; the state that these begin with, if it had to
+/// be put together before they could be stored.
 fn check_definitions(
     state: &mut StateDir,
     pipeline: &Pipeline,
     log: &mut LogWriter,
     (rebuild, retired): (bool, Option<RetiredLog>),
     sinks: &[String],
-) -> Result<Stored, Error> {
+) -> Result<(Stored, Option<Point>), Error> {
     let mut stored = Stored::decode(&state.meta().definitions)?;
     let definitions = pipeline.definitions();
     if stored.definitions == definitions {
-        return Ok(stored);
+        return Ok((stored, None));
     }
     let changes = diff(&stored.definitions, &definitions);
     let lost = lost(&changes, &stored.definitions, &definitions, retired.is_none());
@@ -237,13 +238,25 @@ fn check_definitions(
         tracing::info!(%change, "definition changed");
     }
     let before = std::mem::replace(&mut stored.definitions, definitions);
+    let mut converted = None;
     // Of an empty log nobody has seen a result.
     if changes.iter().any(|change| change.affects_results) && log.durable_epoch() > 0 {
-        let epoch = begin_era(state.reader(), log)?;
-        stored.rebuilds.push(Rebuild { epoch, before });
+        stored.rebuilds.push(Rebuild { epoch: log.next_epoch(), before });
+        if let Some(retired) = retired {
+            converted = Some(convert(state, &stored, retired)?);
+        }
+        begin_era(state.reader(), log)?;
     }
     state.set_definitions(stored.encode()?)?;
-    Ok(stored)
+    Ok((stored, converted))
+}
+
+/// The state that the new definitions begin with. What is left of a log may not do for it, and once they are stored there is no
+/// way back to the old ones but through it.
+fn convert(state: &StateDir, stored: &Stored, retired: RetiredLog) -> Result<Point, Error> {
+    let history = History { state: state.reader(), stored, key: state.meta().key, workers: 1 };
+    // Other identifiers and another clock have been refused.
+    history.converted()?.ok_or_else(|| retired.lacks("a pipeline with another `dedup` and other results"))
 }
 
 /// A sink whose members as of what it has acknowledged can't be computed any more, so that it can't be told what changes.
@@ -280,7 +293,7 @@ pub(crate) fn lost(
 }
 
 /// Logs the epoch with which other definitions begin: no events, no time passes.
-fn begin_era(state: &StateReader, log: &mut LogWriter) -> Result<u64, Error> {
+fn begin_era(state: &StateReader, log: &mut LogWriter) -> Result<(), Error> {
     let mut last = EpochEntry::default();
     state.log(log.durable_epoch())?.read(&mut last)?;
     let EpochHeader { now, accepted_at, .. } = last.header;
@@ -288,7 +301,7 @@ fn begin_era(state: &StateReader, log: &mut LogWriter) -> Result<u64, Error> {
     let header = EpochHeader { epoch, now, accepted_at, first_place, positions: Vec::new() };
     log.append_events(&header, [])?;
     log.sync()?;
-    Ok(epoch)
+    Ok(())
 }
 
 /// The checkpoints of the present definitions, and the one to begin with. If there is none yet because the pipeline was
@@ -297,16 +310,23 @@ fn find(
     history: &History<'_>,
     checkpoints: &Checkpoints,
     acknowledged: &HashMap<String, Option<u64>>,
-    last_epoch: u64,
+    (last_epoch, converted): (u64, Option<Point>),
 ) -> Result<Found, Error> {
     let Stored { definitions, .. } = history.stored;
     let changeover = history.stored.changeover();
     let is_of_era = |epoch| (changeover..=last_epoch).contains(&epoch);
     let mut found = restore::find(history.state, definitions, is_of_era, acknowledged)?;
     let can_begin = acknowledged.values().all(|epoch| epoch.is_some_and(|epoch| epoch >= changeover));
-    if found.usable.is_none() && can_begin && history.is_converted()? {
+    if found.usable.is_none() && can_begin && (converted.is_some() || history.is_converted()?) {
         let begun = std::time::Instant::now();
-        let manifest = history.at(changeover)?.write(checkpoints, choose::encode(definitions)?)?;
+        let point = match converted {
+            Some(mut point) => {
+                point.replay(history.state, changeover, &mut |_| {})?;
+                point
+            }
+            None => history.at(changeover)?,
+        };
+        let manifest = point.write(checkpoints, choose::encode(definitions)?)?;
         tracing::info!(epoch = changeover, took = ?begun.elapsed(), "state converted to the changed pipeline");
         found.all.retain(|other| other.epoch != changeover);
         found.all.push(manifest.clone());

@@ -1,4 +1,5 @@
-//! The way down, in the order data flows: sources, then what was taken in, then sinks; never past the deadline.
+//! The way down, in the order data flows: sources, then what was taken in, then sinks; never past the deadline, of which
+//! sources use half at most.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,6 +29,10 @@ pub(crate) struct SinkTask {
     pub(crate) acks: Option<JoinHandle<()>>,
 }
 
+/// Sources have this part of the time there is, and the rest is kept for what was taken in: one that does not stop, for a request
+/// that never ends, must cost neither the last deltas nor the last checkpoint.
+const SHARE_OF_SOURCES: u32 = 2;
+
 /// How long a last fsync may take beyond the deadline: without it what was delivered is delivered again.
 const LAST_ACK: Duration = Duration::from_secs(2);
 
@@ -41,10 +46,11 @@ pub(crate) async fn shutdown(
     tasks: Tasks,
     deadline: Duration,
 ) -> Result<ShutdownReport, Error> {
-    let deadline = Instant::now() + deadline;
+    let begun = Instant::now();
+    let (sources_until, deadline) = (begun + deadline / SHARE_OF_SOURCES, begun + deadline);
     let cancelled = AbandonWhenDropped(shared);
     shared.lifecycle.drain();
-    let unfinished_sources = stop_sources(shared, tasks.sources, deadline).await;
+    let unfinished_sources = stop_sources(shared, tasks.sources, sources_until).await;
     shared.intake.close();
     shared.intake.post(Message::Finish);
     let mut threads = std::pin::pin!(threads::join(tasks.threads));

@@ -34,9 +34,6 @@ pub fn of_engine(asked: Option<&str>, state: Option<&Path>) -> Result<Option<Add
     let known = || StateReader::open(state?).ok()?.meta().log_store.clone();
     let Some(address) = asked.map(normal).or_else(known) else { return Ok(None) };
     let store = open(&address)?;
-    if state.is_none() {
-        return Err(refused(&address, &"the pipeline has no `state`, so it has no log either"));
-    }
     Ok(Some((address, store)))
 }
 

@@ -195,6 +195,34 @@ fn without_a_state_everything_still_works_but_stays() {
     assert!(!place.path("state").exists() && !place.folded().is_empty());
 }
 
+#[test]
+fn options_of_a_log_are_refused_where_there_is_none() {
+    let place = Place::with_shop(10);
+    place.write("tidewater.yaml", &PIPELINE.replace("state: ./state\n", ""));
+    let options = [
+        ("--rebuild", ""),
+        ("--checkpoint-every", "1s"),
+        ("--log-keep", "1d"),
+        ("--log-keep-bytes", "1GiB"),
+        ("--log-file-bytes", "1MiB"),
+        ("--log-store", "s3://logs/shop"),
+    ];
+    let run = |options: &[(&str, &str)]| {
+        let words = options.iter().flat_map(|(name, value)| [*name, *value]);
+        let words: Vec<&str> = ["run"].into_iter().chain(words.filter(|word| !word.is_empty())).collect();
+        place.run(&words)
+    };
+    for option in options {
+        let expected =
+            format!("the pipeline has no `state`, so there is no log and no checkpoint for {}\n", option.0);
+        assert_fails(&run(&[option]), 78, &[&expected]);
+    }
+    let all =
+        "for --rebuild, --checkpoint-every, --log-keep, --log-keep-bytes, --log-file-bytes, --log-store\n";
+    assert_fails(&run(&options), 78, &[all]);
+    assert!(!place.path("deltas.ndjson").exists());
+}
+
 /// Flips a bit near the beginning of the log.
 fn damage(place: &Place) {
     let log = std::fs::read_dir(place.path("state/log")).unwrap().next().unwrap().unwrap().path();

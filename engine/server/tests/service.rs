@@ -6,6 +6,7 @@ mod common;
 
 use std::{
     io::Write,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -139,6 +140,38 @@ fn an_address_that_is_taken_is_said() {
     let other = service(10);
     other.write("tidewater.yaml", &other.read("tidewater.yaml").replace("127.0.0.1:0", &address));
     assert_fails(&other.run(&["run"]), 69, &["cannot listen on", "admin"]);
+}
+
+/// The start takes as long as the test likes: there is a pipe where it wants to read, before the engine opens the state
+/// directory and while it does.
+#[test]
+fn a_start_that_takes_long_is_told_of_and_can_be_stopped() {
+    let place = Place::with_shop(1_000);
+    place.write("tidewater.yaml", &format!("{SERVICE}\n{PIPELINE}"));
+    assert_success(&place.run(&["run"]));
+    let mut checkpoints = std::fs::read_dir(place.path("state/checkpoints")).unwrap();
+    let manifest = checkpoints.find_map(|entry| {
+        let path = entry.unwrap().path();
+        path.extension().is_some_and(|end| end == "manifest").then_some(path)
+    });
+    for (signal, file) in [("TERM", place.path("state/meta")), ("INT", manifest.unwrap())] {
+        std::fs::rename(&file, place.path("kept")).unwrap();
+        assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+        let mut running = place.start(&["run", "--color", "never"]);
+        let address = admin_address(&mut running);
+        assert_eq!(get(&address, "/healthz"), (200, "ok\n".into()));
+        assert_eq!(get(&address, "/readyz"), (503, "starting\n".into()));
+        assert_eq!(get(&address, "/metrics").0, 200);
+        running.signal(signal);
+        let (code, said) = running.end();
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains("stopped before it had started"), "{said}");
+        std::fs::rename(place.path("kept"), &file).unwrap();
+    }
+    let before = place.read("deltas.ndjson");
+    assert_success(&place.run(&["run"]));
+    assert_eq!(place.read("deltas.ndjson"), before);
+    assert_success(&place.run(&["verify"]));
 }
 
 #[test]

@@ -61,6 +61,22 @@ impl Conversion {
         self.from.iter().enumerate().filter(|(_, from)| from.is_none()).map(|(index, _)| index)
     }
 
+    /// How many events of such a piece of the old state wait for a trait that both pipelines compute.
+    ///
+    /// # Errors
+    /// [`Damaged`] if it is no piece of events that wait.
+    pub fn kept_events(&self, old: &Plan, waiting: &[u8]) -> Result<usize, Damaged> {
+        count_events(old, waiting, |index| self.from.contains(&Some(index)))
+    }
+
+    /// The same of a piece of state of the new pipeline.
+    ///
+    /// # Errors
+    /// As [`kept_events`](Self::kept_events).
+    pub fn filled_events(&self, new: &Plan, waiting: &[u8]) -> Result<usize, Damaged> {
+        count_events(new, waiting, |index| self.from[index].is_some())
+    }
+
     /// Takes what a chunk of nodes, of state of the new pipeline, has of the traits that are new.
     ///
     /// # Errors
@@ -190,7 +206,7 @@ pub fn split_rest(plan: &Plan, piece: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Damag
                 &mut links
             }
             rest::PENDING => {
-                skip_event(plan, &mut input)?;
+                _ = skip_event(plan, &mut input)?;
                 &mut waiting
             }
             _ => return Err(Damaged),
@@ -200,10 +216,28 @@ pub fn split_rest(plan: &Plan, piece: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Damag
     Ok((links, waiting))
 }
 
-fn skip_event(plan: &Plan, input: &mut Input<'_>) -> Result<(), Damaged> {
+/// How many events of a piece wait for one of these traits. Whether an event waits follows from its name, so each of the
+/// traits has the same ones in every pipeline that computes it.
+fn count_events(plan: &Plan, waiting: &[u8], is_one: impl Fn(usize) -> bool) -> Result<usize, Damaged> {
+    let is_windowed = |index: usize| plan.layout.traits[index].window.is_some();
+    let mut count = 0;
+    let mut input = Input(waiting);
+    while !input.is_empty() {
+        if input.byte()? != rest::PENDING {
+            return Err(Damaged);
+        }
+        let program = plan.programs.get(skip_event(plan, &mut input)?).ok_or(Damaged)?;
+        let mut fed = program.folds.iter().map(|fold| usize::from(fold.trait_index));
+        count += usize::from(fed.any(|index| is_windowed(index) && is_one(index)));
+    }
+    Ok(count)
+}
+
+/// The program of the event that is passed over.
+fn skip_event(plan: &Plan, input: &mut Input<'_>) -> Result<usize, Damaged> {
     input.hash()?;
     input.time()?;
-    input.unsigned()?;
+    let program = input.number()?;
     for _ in 0..plan.condition_words {
         input.unsigned()?;
     }
@@ -213,5 +247,5 @@ fn skip_event(plan: &Plan, input: &mut Input<'_>) -> Result<(), Damaged> {
             ColumnKind::Scalar => skip_scalar(input)?,
         }
     }
-    Ok(())
+    Ok(program)
 }

@@ -12,5 +12,6 @@ mod letters;
 mod outbox;
 mod restart;
 mod retention;
+mod shutdown;
 mod sinks;
 mod subscribe;

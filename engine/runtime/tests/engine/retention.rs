@@ -266,3 +266,84 @@ async fn a_change_that_needs_no_events_is_made_on_a_retired_log() {
     assert_eq!(state.profiles().unwrap().len(), 7);
     assert!(state.base().unwrap().is_some());
 }
+
+const HOUR: i64 = 3_600_000;
+
+/// A page view of one person, dated so many hours after the start.
+fn dated(message: &str, hours: i64) -> String {
+    let time = START.0 + hours * HOUR;
+    format!(r#"{{"type":"page","messageId":"{message}","userId":"{message}","timestamp":{time}}}"#)
+}
+
+/// The pipeline of these tests with another trait, and other settings.
+fn with_another_trait(settings: &str) -> Pipeline {
+    pipeline_of(
+        &format!("{settings}\n{PIPELINE}").replace("traits:", "traits:\n  pages: { count: Page Viewed }"),
+    )
+}
+
+/// How far ahead an event could be dated when it was accepted is not what it can be now.
+#[tokio::test]
+async fn a_retired_event_that_waits_for_its_time_is_not_lost_to_a_changed_trait() {
+    let mut setup = Setup::new();
+    setup.settings.log_keep_ms = Some(36 * HOUR as u64);
+    let far = pipeline_of(&format!("max_future: 7d\n{PIPELINE}"));
+    let engine = setup.try_start(&far, &["ads"], false).await.unwrap();
+    assert_eq!(soon(engine.ingest(dated("late", 5 * 24))).await.unwrap().quarantined, 0);
+    setup.orders(&engine, 0..20).await;
+    // What is accepted now stays in the log, which so begins more than 24 hours before it is changed.
+    setup.clock.advance(Millis(20 * HOUR));
+    setup.orders(&engine, 20..40).await;
+    setup.clock.advance(Millis(28 * HOUR));
+    setup.orders(&engine, 40..41).await;
+    stop(&engine).await;
+    assert!((10..40).contains(&setup.starts()), "{}", setup.starts());
+
+    let changed = with_another_trait("max_future: 24h");
+    let what = "a changed trait, while retired events dated in the future";
+    is_retired(setup.try_start(&changed, &["ads"], false).await, what);
+    // The file of before still runs, and the event comes to its window.
+    let engine = setup.try_start(&far, &["ads"], false).await.unwrap();
+    assert!(setup.record.members("active").is_empty());
+    setup.clock.advance(Millis(72 * HOUR));
+    setup.orders(&engine, 41..42).await;
+    assert_eq!(setup.record.members("active").len(), 1);
+    stop(&engine).await;
+    // Nothing waits any more.
+    let engine = setup.try_start(&changed, &["ads"], false).await.unwrap();
+    stop(&engine).await;
+}
+
+#[tokio::test]
+async fn an_event_that_waits_and_is_in_the_log_allows_a_changed_trait() {
+    let mut setup = Setup::new();
+    setup.settings.log_keep_bytes = Some(1_000);
+    let engine = setup.start().await;
+    setup.orders(&engine, 0..40).await;
+    assert!(setup.starts() > 1);
+    soon(engine.ingest(dated("late", 5))).await.unwrap();
+    stop(&engine).await;
+    let engine = setup.try_start(&with_another_trait(""), &["ads"], false).await.unwrap();
+    let profile = soon(engine.profile("user_id", "late").into_future()).await.unwrap().unwrap();
+    assert_eq!(profile.traits[0].to_string(), "1", "the new trait is filled");
+    setup.clock.advance(Millis(5 * HOUR));
+    setup.orders(&engine, 40..41).await;
+    assert_eq!(setup.record.members("active").len(), 1);
+    stop(&engine).await;
+}
+
+/// What is remembered for another time can't be carried over to other definitions.
+#[tokio::test]
+async fn another_dedup_together_with_a_changed_trait_is_refused_before_anything_is_stored() {
+    let mut setup = Setup::new();
+    setup.settings.log_keep_bytes = Some(1_000);
+    let engine = setup.start().await;
+    setup.orders(&engine, 0..40).await;
+    stop(&engine).await;
+    assert!(setup.starts() > 1);
+    let changed = with_another_trait("dedup: 1d");
+    is_retired(setup.try_start(&changed, &["ads"], false).await, "a pipeline with another `dedup`");
+    let engine = setup.start().await;
+    setup.orders(&engine, 40..41).await;
+    stop(&engine).await;
+}

@@ -1,6 +1,10 @@
 //! The admin listener: `/metrics`, `/healthz` and `/readyz`, and nothing that changes anything.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{
+    convert::Infallible,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -8,7 +12,7 @@ use hyper::{Method, Request, Response, StatusCode, header, server::conn::http1, 
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tidewater::{Engine, EngineState, metrics, pipeline::Pipeline};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::net::TcpListener;
 
 use crate::exit::{Exit, Failure};
 
@@ -16,15 +20,17 @@ use crate::exit::{Exit, Failure};
 const EPOCH_BUCKETS: [f64; 14] =
     [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0];
 
-/// The listener, open but answering only from [`serve`](Self::serve) on.
+/// The listener, if the pipeline has one. It answers from the moment it is open: whoever watches a process must not take a
+/// long start for a hang.
 pub(super) struct Admin {
-    serving: Option<(TcpListener, PrometheusHandle)>,
+    service: Option<Arc<Service>>,
 }
 
 impl Admin {
-    /// Opens the listener that the pipeline asks for, if it asks for one, and begins to record metrics.
+    /// Opens the listener that the pipeline asks for, if it asks for one, begins to record metrics, and answers requests in
+    /// the background until the process ends.
     pub(super) async fn open(pipeline: &Pipeline) -> Result<Self, Failure> {
-        let Some(address) = pipeline.admin_listen() else { return Ok(Self { serving: None }) };
+        let Some(address) = pipeline.admin_listen() else { return Ok(Self { service: None }) };
         let listener = TcpListener::bind(address).await.map_err(|error| {
             Failure::new(Exit::Unavailable, format!("cannot listen on {address} (`admin`): {error}"))
         })?;
@@ -38,49 +44,57 @@ impl Admin {
                 .set_buckets_for_metric(matcher, &EPOCH_BUCKETS)
                 .map_err(|error| cannot_record(&error))?;
         }
-        let handle = builder.install_recorder().map_err(|error| cannot_record(&error))?;
+        let metrics = builder.install_recorder().map_err(|error| cannot_record(&error))?;
         metrics::describe();
-        Ok(Self { serving: Some((listener, handle)) })
-    }
-
-    /// Answers requests about this engine, in the background, until the process ends.
-    pub(super) fn serve(self, engine: &Engine) {
-        let Some((listener, metrics)) = self.serving else { return };
         if let Ok(address) = listener.local_addr() {
             tracing::info!(%address, "admin listener open");
         }
-        let service = Arc::new(Service { engine: engine.clone(), state: engine.watch_state(), metrics });
-        tokio::spawn(async move {
-            loop {
-                match listener.accept().await {
-                    Ok((stream, _)) => {
-                        let service = Arc::clone(&service);
-                        tokio::spawn(async move {
-                            let answer = service_fn(|request| {
-                                let response = service.answer(&request);
-                                async move { Ok::<_, Infallible>(response) }
-                            });
-                            let mut connection = http1::Builder::new();
-                            connection
-                                .timer(TokioTimer::new())
-                                .header_read_timeout(std::time::Duration::from_secs(10));
-                            // A client that breaks off is nobody's fault.
-                            let _ = connection.serve_connection(TokioIo::new(stream), answer).await;
-                        });
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "admin listener cannot accept");
-                        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                    }
-                }
+        let service = Arc::new(Service { engine: OnceLock::new(), metrics });
+        tokio::spawn(serve(listener, Arc::clone(&service)));
+        Ok(Self { service: Some(service) })
+    }
+
+    /// From now on requests are answered about this engine.
+    pub(super) fn tell_of(self, engine: &Engine) {
+        if let Some(service) = self.service {
+            // There is one engine.
+            let _ = service.engine.set(engine.clone());
+        }
+    }
+}
+
+/// How long accepting rests when the process has no more sockets.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// How long a client may take to send the head of a request: it is a line, and nobody else is held up.
+const HEAD_WAIT: Duration = Duration::from_secs(10);
+
+async fn serve(listener: TcpListener, service: Arc<Service>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let service = Arc::clone(&service);
+                tokio::spawn(async move {
+                    let answer = service_fn(|request| {
+                        let response = service.answer(&request);
+                        async move { Ok::<_, Infallible>(response) }
+                    });
+                    let mut connection = http1::Builder::new();
+                    connection.timer(TokioTimer::new()).header_read_timeout(HEAD_WAIT);
+                    // A client that breaks off is nobody's fault.
+                    let _ = connection.serve_connection(TokioIo::new(stream), answer).await;
+                });
             }
-        });
+            Err(error) => {
+                tracing::warn!(%error, "admin listener cannot accept");
+                tokio::time::sleep(ACCEPT_REST).await;
+            }
+        }
     }
 }
 
 struct Service {
-    engine: Engine,
-    state: watch::Receiver<EngineState>,
+    /// Nothing while the engine starts.
+    engine: OnceLock<Engine>,
     metrics: PrometheusHandle,
 }
 
@@ -96,8 +110,8 @@ impl Service {
                 self.metrics.run_upkeep();
                 text(StatusCode::OK, self.metrics.render())
             }
-            "/healthz" => match &*self.state.borrow() {
-                EngineState::Failed(reason) => {
+            "/healthz" => match self.engine.get().map(Engine::state) {
+                Some(EngineState::Failed(reason)) => {
                     text(StatusCode::SERVICE_UNAVAILABLE, format!("failed: {reason}\n"))
                 }
                 _ => text(StatusCode::OK, "ok\n"),
@@ -108,7 +122,10 @@ impl Service {
     }
 
     fn ready(&self) -> Response<Full<Bytes>> {
-        let status = self.engine.status();
+        let Some(engine) = self.engine.get() else {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n");
+        };
+        let status = engine.status();
         let reason = match &status.state {
             EngineState::Running if status.over_memory_limit => "over its memory limit\n".to_owned(),
             EngineState::Running => match &status.log_trouble {

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// What `run` can be told.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct RunArgs {
     /// The pipeline file.
     #[arg(default_value = super::DEFAULT_FILE)]
@@ -33,9 +33,9 @@ pub struct RunArgs {
     /// How long the engine may take to stop.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = super::generate::parse_span)]
     pub shutdown_deadline: Millis,
-    /// How often a checkpoint is made, at least: a restart replays what came after the last one.
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = super::generate::parse_span)]
-    pub checkpoint_every: Millis,
+    /// How often a checkpoint is made, at least: a restart replays what came after the last one [default: 60s].
+    #[arg(long, value_name = "DURATION", value_parser = super::generate::parse_span)]
+    pub checkpoint_every: Option<Millis>,
     /// How long events are kept in the log, at least: older files are removed as far as nothing needs them, and what needs
     /// all events is refused from then on [default: for ever].
     #[arg(long, value_name = "DURATION", value_parser = super::generate::parse_span)]
@@ -59,15 +59,39 @@ pub struct RunArgs {
     pub memory_limit: Option<MemoryLimit>,
 }
 
+impl RunArgs {
+    /// Options that are about a log and checkpoints, where there are none.
+    fn check_state(&self, pipeline: &Pipeline) -> Result<(), Failure> {
+        let options = [
+            ("--rebuild", self.rebuild),
+            ("--checkpoint-every", self.checkpoint_every.is_some()),
+            ("--log-keep", self.log_keep.is_some()),
+            ("--log-keep-bytes", self.log_keep_bytes.is_some()),
+            ("--log-file-bytes", self.log_file_bytes.is_some()),
+            ("--log-store", self.log_store.is_some()),
+        ];
+        let given = options.into_iter().filter(|(_, is_given)| *is_given).map(|(name, _)| name);
+        let given: Vec<&str> = given.collect();
+        if given.is_empty() || pipeline.state().is_some() {
+            return Ok(());
+        }
+        let given = given.join(", ");
+        let message =
+            format!("the pipeline has no `state`, so there is no log and no checkpoint for {given}");
+        Err(Failure::new(Exit::Config, message))
+    }
+}
+
 /// Runs a pipeline.
 ///
 /// # Errors
 /// Why it can't start, or what was left undone when it ended.
 pub fn run(args: RunArgs, bars: &Bars) -> Result<Exit, Failure> {
     let pipeline = super::load(&args.file)?;
+    args.check_state(&pipeline)?;
     let runtime = super::tokio_runtime()?;
     let result = runtime.block_on(run_pipeline(&args, &pipeline, bars));
-    // Whatever still blocks a thread has been reported as left undone.
+    // Whatever still blocks a thread has been reported as left undone, or is a start that was interrupted.
     runtime.shutdown_background();
     result
 }
@@ -75,8 +99,14 @@ pub fn run(args: RunArgs, bars: &Bars) -> Result<Exit, Failure> {
 async fn run_pipeline(args: &RunArgs, pipeline: &Pipeline, bars: &Bars) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
     let admin = Admin::open(pipeline).await?;
-    let engine = start(args, pipeline).await?;
-    admin.serve(&engine);
+    let engine = tokio::select! {
+        engine = start_beside(args, pipeline) => engine?,
+        signal = signals.next() => {
+            tracing::info!(signal, "stopped before it had started: there is nothing to drain");
+            return Ok(Exit::Fine);
+        }
+    };
+    admin.tell_of(&engine);
     #[cfg(unix)]
     let control = pipeline.state().and_then(|state| crate::control::server::serve(state, &engine));
     let watching = tokio::spawn(progress::show(engine.clone(), bars.clone()));
@@ -120,6 +150,15 @@ async fn run_pipeline(args: &RunArgs, pipeline: &Pipeline, bars: &Bars) -> Resul
     finish(&engine, &end, &stopped?)
 }
 
+/// Starts the engine on a thread of its own: a start may read all of the log, and must hold up neither signals nor the admin
+/// listener. One that is not waited for to its end goes on until the process ends, which harms no state directory.
+async fn start_beside(args: &RunArgs, pipeline: &Pipeline) -> Result<Engine, Failure> {
+    let (args, pipeline) = (args.clone(), pipeline.clone());
+    let runtime = tokio::runtime::Handle::current();
+    let started = tokio::task::spawn_blocking(move || runtime.block_on(start(&args, &pipeline)));
+    started.await.map_err(|_| Failure::new(Exit::Internal, "starting the engine panicked"))?
+}
+
 async fn start(args: &RunArgs, pipeline: &Pipeline) -> Result<Engine, Failure> {
     let (sources, sinks) = registry::connectors(pipeline)?;
     if sources.is_empty() {
@@ -131,12 +170,13 @@ async fn start(args: &RunArgs, pipeline: &Pipeline) -> Result<Engine, Failure> {
     let memory_limit_bytes = memory::limit(args.memory_limit);
     // Each source has a limit of its own, which is what counts.
     let max_event_bytes = tidewater_connectors::LARGEST_EVENT;
-    let checkpoint_every_ms = args.checkpoint_every.0.unsigned_abs();
     let usual = Settings::default();
     let settings = Settings {
         memory_limit_bytes,
         max_event_bytes,
-        checkpoint_every_ms,
+        checkpoint_every_ms: args
+            .checkpoint_every
+            .map_or(usual.checkpoint_every_ms, |every| every.0.unsigned_abs()),
         log_keep_ms: args.log_keep.map(|keep| keep.0.unsigned_abs()),
         log_keep_bytes: args.log_keep_bytes.and_then(MemoryLimit::bytes),
         log_file_bytes: args.log_file_bytes.unwrap_or(usual.log_file_bytes),
