@@ -12,6 +12,7 @@ use tidewater_connector_api::ReadError;
 use super::{
     discover::STDIN,
     position::{HEAD_BYTES, Mark, name_of},
+    recognize,
 };
 
 /// Compressed bytes are read in pieces of this size.
@@ -119,6 +120,15 @@ impl Input {
     /// Whether the end of the file is the end for good.
     pub(super) fn is_compressed(&self) -> bool {
         !matches!(self.0, Kind::Plain(_))
+    }
+
+    /// How long the file itself is as far as it was read, and a hash of its last bytes. Reading can't go on behind this.
+    pub(super) fn end(&self) -> (u64, u32) {
+        let raw = self.raw();
+        let Stream::File(file) = &raw.stream else { return (0, 0) };
+        // What was appended since its end was met is not read. A pipe has no length at all.
+        let len = file.metadata().map_or(0, |metadata| metadata.len()).min(raw.done);
+        (len, recognize::tail_hash(file, len))
     }
 
     /// The file's metadata as of now; `None` for standard input.

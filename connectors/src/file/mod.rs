@@ -6,6 +6,7 @@ mod input;
 mod lines;
 mod position;
 mod reader;
+mod recognize;
 mod sink;
 mod source;
 

@@ -1,7 +1,8 @@
 //! Where a file source stands: which files it has finished, and how far it is in the others.
 //!
 //! A file is known by its name and its inode, and recognized by a fingerprint of its first bytes: an inode is used
-//! again after a rotation, and a name by another file.
+//! again after a rotation, and a name by another file. A finished one is known by its first and last bytes and its length, so
+//! that it can be found under another name.
 
 use std::path::Path;
 
@@ -11,7 +12,8 @@ use tidewater_model::HashKey;
 /// How many of a file's first bytes its fingerprint covers at most.
 pub(super) const HEAD_BYTES: usize = 256;
 
-const VERSION: u8 = 1;
+/// Version 1 knew neither inode nor last bytes of finished files.
+const VERSION: u8 = 2;
 
 /// How far a file was read, and how to recognize it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,6 +56,10 @@ pub(super) struct Finished {
     pub(super) mark: Mark,
     /// How long the file itself was then (compressed, if it is); a longer one has been appended to.
     pub(super) file_len: u64,
+    /// Its last bytes then, as [`tail_hash`](super::recognize::tail_hash) gives them; 0: unknown.
+    pub(super) tail_hash: u32,
+    /// Its inode, as [`short_inode`] gives it; 0: unknown.
+    pub(super) inode: u32,
 }
 
 /// Where a source stands in all its files.
@@ -92,6 +98,8 @@ impl FilePosition {
             out.extend_from_slice(&file.name_hash.to_le_bytes());
             encode_mark(&mut out, &file.mark);
             varint(&mut out, file.file_len);
+            out.extend_from_slice(&file.tail_hash.to_le_bytes());
+            out.extend_from_slice(&file.inode.to_le_bytes());
         }
         Position(out)
     }
@@ -110,11 +118,11 @@ impl FilePosition {
     }
 
     /// Notes that a file was read to its end.
-    pub(super) fn finish(&mut self, name: &str, inode: u64, mark: Mark, file_len: u64) {
+    pub(super) fn finish(&mut self, name: &str, inode: u64, mark: Mark, (file_len, tail_hash): (u64, u32)) {
         self.forget(name, inode);
         let name_hash = hash(name.as_bytes());
         self.finished.retain(|file| file.name_hash != name_hash);
-        self.finished.push(Finished { name_hash, mark, file_len });
+        self.finished.push(Finished { name_hash, mark, file_len, tail_hash, inode: short_inode(inode) });
     }
 
     /// Notes that a finished file is read on.
@@ -136,7 +144,13 @@ pub(super) fn name_of(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-fn hash(bytes: &[u8]) -> u64 {
+/// An inode in half as many bytes: with the first and last bytes of a file it is enough, and positions are to be short.
+pub(super) fn short_inode(inode: u64) -> u32 {
+    (inode ^ (inode >> 32)) as u32
+}
+
+/// The hash of names and fingerprints.
+pub(super) fn hash(bytes: &[u8]) -> u64 {
     // The fixed key: a position must read the same under every deployment's key.
     HashKey::FIXED.seed("file").hash(bytes) as u64
 }
@@ -159,7 +173,8 @@ struct Decoder<'a>(&'a [u8]);
 
 impl Decoder<'_> {
     fn position(&mut self) -> Option<FilePosition> {
-        if self.take(1)? != [VERSION] {
+        let version = self.take(1)?[0];
+        if !(1..=VERSION).contains(&version) {
             return None;
         }
         let mut position = FilePosition::default();
@@ -169,8 +184,9 @@ impl Decoder<'_> {
             position.active.push(Active { name, inode: self.u64()?, mark: self.mark()? });
         }
         for _ in 0..self.varint()? {
-            let (name_hash, mark) = (self.u64()?, self.mark()?);
-            position.finished.push(Finished { name_hash, mark, file_len: self.varint()? });
+            let (name_hash, mark, file_len) = (self.u64()?, self.mark()?, self.varint()?);
+            let (tail_hash, inode) = if version == 1 { (0, 0) } else { (self.u32()?, self.u32()?) };
+            position.finished.push(Finished { name_hash, mark, file_len, tail_hash, inode });
         }
         Some(position)
     }
@@ -183,6 +199,10 @@ impl Decoder<'_> {
         let (taken, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
         Some(taken)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
     }
 
     fn u64(&mut self) -> Option<u64> {

@@ -13,6 +13,7 @@ use super::{
     input::{Input, describe, inode},
     lines::{BatchLimits, Lines, Step},
     position::{Active, FilePosition, Mark, name_of},
+    recognize::{recognize, rename_active},
 };
 
 /// How long a follower that has read everything waits before it looks again.
@@ -55,6 +56,8 @@ pub(super) struct Reader {
     pub(super) sender: mpsc::Sender<Message>,
     pub(super) position: FilePosition,
     pub(super) batch: RawEvents,
+    /// A file was finished since a position was sent.
+    pub(super) has_finished: bool,
     /// Bytes of the files that are finished, and of all together.
     pub(super) done_bytes: u64,
     pub(super) total_bytes: Option<u64>,
@@ -107,7 +110,17 @@ impl Reader {
             let reason = format!("{} was read up to byte {} and is gone", gone.name, gone.mark.offset);
             return Err(ReadError::BadPosition { reason }.into());
         }
-        files.iter().zip(&names).try_for_each(|(path, name)| self.read_file(path, name))
+        let files: Vec<(&Path, &str)> =
+            files.iter().zip(&names).map(|(path, name)| (path.as_path(), name.as_str())).collect();
+        rename_active(&mut self.position, &files);
+        let unchanged = recognize(&mut self.position, &files);
+        for ((path, name), unchanged) in files.into_iter().zip(unchanged) {
+            match unchanged {
+                Some(len) => self.done_bytes += len,
+                None => self.read_file(path, name)?,
+            }
+        }
+        Ok(())
     }
 
     fn read_file(&mut self, path: &Path, name: &str) -> Result<(), Stop> {
@@ -164,8 +177,9 @@ impl Reader {
         file.lines.finish(&mut self.batch, &self.limits);
         self.done_bytes += file.input.done();
         if file.name != STDIN {
-            let len = file_len(&file.input);
-            self.position.finish(&file.name, file.inode, file.mark(), len);
+            let (inode, mark, end) = (file.inode, file.mark(), file.input.end());
+            self.position.finish(&file.name, inode, mark, end);
+            self.has_finished |= mark.offset > 0;
         }
         if self.limits.reached(&self.batch) { self.flush(self.done_bytes) } else { Ok(()) }
     }
@@ -259,6 +273,7 @@ impl Reader {
     fn scan(&mut self, files: &mut Vec<OpenFile>) -> Result<(), Stop> {
         let paths = discover(&self.config.path, true)?;
         let mut present = Vec::new();
+        let mut others = Vec::new();
         for path in &paths {
             let name = name_of(path);
             // It may be gone since it was listed.
@@ -275,22 +290,34 @@ impl Reader {
             }
             // An empty file does not tell yet whether it is compressed.
             let packed = name.ends_with(".gz") || name.ends_with(".zst");
-            if metadata.is_dir() || (packed && metadata.len() == 0) {
-                continue;
-            }
-            match self.open_known(path, &name) {
-                Ok(Some(file)) => files.push(file),
-                Ok(None) => {}
-                Err(_) if !path.exists() => {}
-                Err(stop) => return Err(stop),
+            let is_none_yet = metadata.is_dir() || (packed && metadata.len() == 0);
+            if !is_none_yet {
+                others.push((path.as_path(), name));
             }
         }
+        self.open_new(&others, files)?;
         for file in files.iter_mut() {
             file.rotated_polls = match file.rotated_polls {
                 _ if present.contains(&file.inode) => None,
                 Some(polls) => Some(polls),
                 None => Some(0),
             };
+        }
+        Ok(())
+    }
+
+    /// Opens those of the files that were not read to their end before.
+    fn open_new(&mut self, found: &[(&Path, String)], files: &mut Vec<OpenFile>) -> Result<(), Stop> {
+        let found: Vec<(&Path, &str)> = found.iter().map(|(path, name)| (*path, name.as_str())).collect();
+        let unchanged = recognize(&mut self.position, &found);
+        for ((path, name), _) in found.into_iter().zip(unchanged).filter(|(_, unchanged)| unchanged.is_none())
+        {
+            match self.open_known(path, name) {
+                Ok(Some(file)) => files.push(file),
+                Ok(None) => {}
+                Err(_) if !path.exists() => {}
+                Err(stop) => return Err(stop),
+            }
         }
         Ok(())
     }
@@ -314,13 +341,15 @@ impl Reader {
         self.flush(self.done_bytes + file.input.done())
     }
 
-    /// Sends what the batch holds.
+    /// Sends what the batch holds. If it holds nothing since the end of a file came just behind a full one, the position alone: a
+    /// file that is not known to be finished must not be missing at the next run.
     fn flush(&mut self, done_bytes: u64) -> Result<(), Stop> {
-        if self.batch.is_empty() {
+        let replayable = !self.config.path.iter().any(|path| path == STDIN);
+        if self.batch.is_empty() && !(self.has_finished && replayable) {
             return Ok(());
         }
+        self.has_finished = false;
         let events = std::mem::replace(&mut self.batch, self.context.buffer());
-        let replayable = !self.config.path.iter().any(|path| path == STDIN);
         let position = replayable.then(|| self.position.encode());
         let message = Message::Batch { events, position, done_bytes, total_bytes: self.total_bytes };
         self.sender.blocking_send(message).map_err(|_| Stop::Closed)

@@ -1,7 +1,7 @@
 //! File source: NDJSON files in order, resumed at the exact line.
 //!
 //! Files are read in blocks on a thread of their own, so that slow disks and decompression never hold up the tasks of
-//! others. Positions: per file its name, inode, a fingerprint and the offset in the decompressed content.
+//! others. Positions: per file its name, inode, fingerprints and the offset in the decompressed content.
 
 use std::{pin::pin, thread};
 
@@ -25,8 +25,11 @@ const BATCHES_AHEAD: usize = 2;
 /// Reads NDJSON files. Plain or compressed (gzip, zstd, told by their first bytes), one after the other in the order of
 /// their names, or followed.
 ///
-/// - A file that was read to its end is not read again, unless it was appended to. A compressed one is read from its
-///   start to find where to resume.
+/// - A file that was read to its end is not read again, unless it was appended to; then only what is new. A compressed one
+///   is read from its start to find where to resume.
+/// - Nor is it read again under another name, as after a rotation, once its old name is gone or another file's. It is known by
+///   its length and its first and last bytes; one of less than 256 bytes also by its inode. Compressed since, it is another file.
+/// - Of files with equal contents all are read, as long as all are there.
 /// - A followed file may be appended to, truncated, renamed or replaced; a compressed one is read once, to its end,
 ///   so it should come into place complete.
 /// - A last line without newline counts, but under `follow` waits for its end.
@@ -65,6 +68,7 @@ impl FileSource {
             sender,
             position,
             batch: RawEvents::new(),
+            has_finished: false,
             done_bytes: 0,
             total_bytes: None,
         };

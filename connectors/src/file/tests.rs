@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod configs;
+mod renamed;
 mod sink;
 mod source;
 

@@ -144,6 +144,13 @@ impl RawEvents {
             + self.oversized.capacity() * size_of::<Oversized>()
     }
 
+    /// How many of them are filled: so much the batch needs.
+    pub fn used_bytes(&self) -> usize {
+        self.buffer.len()
+            + self.spans.len() * size_of::<Span>()
+            + self.oversized.len() * size_of::<Oversized>()
+    }
+
     /// The event at `index`, which must be less than [`len`](Self::len).
     pub fn get(&self, index: usize) -> &[u8] {
         &self.buffer[self.range(index)]

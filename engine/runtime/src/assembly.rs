@@ -126,8 +126,10 @@ pub(crate) fn launch(components: Components, mut opened: Option<OpenState>) -> R
     let (common, inbox) = common(&name, &clock, settings);
     let sinks = sink_parts(sinks, opened.as_mut(), &common);
     let sink_handles: Vec<_> = sinks.iter().map(|sink| Arc::clone(&sink.handle)).collect();
-    let source_handles: Vec<_> =
-        sources.iter().map(|(name, source)| Arc::new(SourceHandle::new(name, source))).collect();
+    let source_handle = |(name, source): &(String, BoxSource)| {
+        Arc::new(SourceHandle::new(name, source, common.metrics.source_down(name)))
+    };
+    let source_handles: Vec<_> = sources.iter().map(source_handle).collect();
     let (to_publisher, from_all) = bounded(PUBLISHER_QUEUE);
     let log = log_parts(opened, &to_publisher, &common);
     let (replay_progress, replay) = watch::channel(log.progress);

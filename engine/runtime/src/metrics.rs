@@ -49,6 +49,8 @@ pub const MERGES: &str = "tidewater_merges";
 pub const STATE_BYTES: &str = "tidewater_state_bytes";
 /// Members, by `segment`.
 pub const SEGMENT_MEMBERS: &str = "tidewater_segment_members";
+/// 1 once a source has failed and is read no more, by `source`: someone has to act.
+pub const SOURCE_DOWN: &str = "tidewater_source_down";
 /// Attempts of a sink that failed, by `sink`.
 pub const SINK_FAILURES: &str = "tidewater_sink_failures_total";
 /// Deltas a sink has acknowledged, by `sink`.
@@ -98,6 +100,7 @@ pub fn describe() {
     describe_gauge!(MERGES, Unit::Count, "merges of two clusters");
     describe_gauge!(STATE_BYTES, Unit::Bytes, "bytes of state, by part");
     describe_gauge!(SEGMENT_MEMBERS, Unit::Count, "members, by segment");
+    describe_gauge!(SOURCE_DOWN, Unit::Count, "1 once a source has failed, by source");
     describe_counter!(SINK_FAILURES, Unit::Count, "failed attempts to deliver, by sink");
     describe_counter!(SINK_DELTAS, Unit::Count, "deltas acknowledged, by sink");
     describe_gauge!(SINK_EPOCH, Unit::Count, "last epoch acknowledged, by sink");
@@ -228,6 +231,12 @@ impl Metrics {
             let labels = [("pipeline", pipeline()), ("segment", segment.clone())];
             metrics::gauge!(SEGMENT_MEMBERS, &labels).set(*members as f64);
         }
+    }
+
+    /// Says whether a source has failed.
+    pub(crate) fn source_down(&self, source: &str) -> Gauge {
+        let labels = [("pipeline", self.pipeline.clone()), ("source", source.to_owned())];
+        metrics::gauge!(SOURCE_DOWN, &labels)
     }
 
     pub(crate) fn sink(&self, sink: &str) -> SinkMetrics {

@@ -16,7 +16,9 @@ pub struct Settings {
     pub queued_epochs: usize,
     /// Epochs that wait to be written to the log. While one fsync runs the next ones gather here and share one.
     pub log_queue_epochs: usize,
-    /// Bytes of events that wait to be taken into an epoch. When they are used up, sources wait.
+    /// Bytes of memory for events that wait to be taken into an epoch. Half of them are kept for `try_ingest` and sources that are
+    /// pushed to, such as HTTP; when the other half is used up, `ingest` and sources that pull, such as files, wait. One batch that
+    /// is larger than its part takes all of the part.
     pub ingest_queue_bytes: usize,
     /// The largest event; larger ones go to quarantine.
     pub max_event_bytes: usize,

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use metrics::Gauge;
 use tidewater_connector_api::{BoxSource, ReadError, Source, SourceContext};
 use tokio::sync::watch;
 
@@ -22,13 +23,15 @@ pub(crate) struct SourceHandle {
     finite: bool,
     state: watch::Sender<SourceState>,
     progress: Arc<ReadProgress>,
+    down: Gauge,
 }
 
 impl SourceHandle {
-    pub(crate) fn new(name: &str, source: &BoxSource) -> Self {
+    pub(crate) fn new(name: &str, source: &BoxSource, down: Gauge) -> Self {
         let finite = source.capabilities().finite;
         let state = watch::Sender::new(SourceState::Waiting);
-        Self { name: name.into(), finite, state, progress: Arc::default() }
+        down.set(0.0);
+        Self { name: name.into(), finite, state, progress: Arc::default(), down }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -52,6 +55,7 @@ impl SourceHandle {
     }
 
     fn set(&self, state: SourceState) {
+        self.down.set(f64::from(u8::from(state.is_down())));
         self.state.send_replace(state);
     }
 }

@@ -109,6 +109,11 @@ impl SourceState {
     pub fn is_ended(&self) -> bool {
         matches!(self, Self::Finished | Self::Failed(_))
     }
+
+    /// Whether someone has to act, and start the engine again, before it reads on.
+    pub fn is_down(&self) -> bool {
+        matches!(self, Self::Failed(_))
+    }
 }
 
 /// A sink.

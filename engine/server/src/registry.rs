@@ -9,11 +9,12 @@ use tidewater_connector_api::{BoxSink, BoxSource};
 use tidewater_connectors::{
     ConnectorConfig,
     file::{FileSink, FileSource},
-    http::HttpSource,
+    http::{HttpSource, HttpSourceConfig},
     stdout::StdoutSink,
 };
 
 use self::webhook::DeployedWebhook;
+use crate::exit::{Exit, Failure};
 
 /// The types of sources in this build.
 pub const SOURCES: &[&str] = &["file", "http"];
@@ -38,11 +39,19 @@ pub fn check(spec: &ConnectorSpec) -> Vec<PipelineError> {
 /// The pipeline's sources and sinks by their names, ready to be given to an engine.
 pub type Connectors = (Vec<(String, BoxSource)>, Vec<(String, BoxSink)>);
 
-/// Builds all sources and sinks of a pipeline.
+/// A source as its entry asks for it.
+enum Planned {
+    Ready(BoxSource),
+    /// One that listens, but not before all entries are known to be right.
+    Listener(HttpSourceConfig),
+}
+
+/// Builds all sources and sinks of a pipeline. Those that listen do from now on: an address that is taken is to end the start,
+/// not a source of a run that goes on without it.
 ///
 /// # Errors
-/// Everything that is wrong with any of them.
-pub fn connectors(pipeline: &Pipeline) -> Result<Connectors, PipelineErrors> {
+/// Everything that is wrong with any of them, or the first address that can't be listened at.
+pub async fn connectors(pipeline: &Pipeline) -> Result<Connectors, Failure> {
     let mut errors = Vec::new();
     let mut sources = Vec::new();
     for spec in pipeline.sources() {
@@ -58,16 +67,37 @@ pub fn connectors(pipeline: &Pipeline) -> Result<Connectors, PipelineErrors> {
             Err(mistakes) => errors.extend(mistakes),
         }
     }
-    match PipelineErrors::from_errors(errors) {
-        Some(errors) => Err(errors),
-        None => Ok((sources, sinks)),
+    if let Some(errors) = PipelineErrors::from_errors(errors) {
+        return Err(errors.into());
+    }
+    let mut open = Vec::new();
+    for (name, source) in sources {
+        let source = source.open(&name).await?;
+        open.push((name, source));
+    }
+    Ok((open, sinks))
+}
+
+impl Planned {
+    async fn open(self, name: &str) -> Result<BoxSource, Failure> {
+        let config = match self {
+            Self::Ready(source) => return Ok(source),
+            Self::Listener(config) => config,
+        };
+        let source = HttpSource::bind(config).await.map_err(|error| {
+            Failure::new(Exit::Unavailable, format!("source `{name}` cannot start: {error}"))
+        })?;
+        if let Some(address) = source.local_addr() {
+            tracing::info!(source = name, %address, "listening");
+        }
+        Ok(BoxSource::new(source))
     }
 }
 
-fn source(spec: &ConnectorSpec) -> Result<BoxSource, Mistakes> {
+fn source(spec: &ConnectorSpec) -> Result<Planned, Mistakes> {
     match spec.kind() {
-        "file" => Ok(BoxSource::new(FileSource::new(config(spec)?))),
-        "http" => Ok(BoxSource::new(HttpSource::new(config(spec)?))),
+        "file" => Ok(Planned::Ready(BoxSource::new(FileSource::new(config(spec)?)))),
+        "http" => Ok(Planned::Listener(config(spec)?)),
         _ => Err(vec![spec.unknown_kind(SOURCES, PLANNED_SOURCES)]),
     }
 }

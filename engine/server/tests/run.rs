@@ -168,6 +168,20 @@ fn a_source_that_is_not_there_is_said_and_the_rest_is_done() {
 }
 
 #[test]
+fn an_address_that_is_taken_ends_the_start() {
+    let place = Place::with_shop(1_000);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let sources = format!("sources:\n  web: {{ type: http, listen: {address}, write_keys: [wk] }}");
+    place.write("tidewater.yaml", &PIPELINE.replace("sources:", &sources));
+    // Whether it is free now is no question of the file.
+    assert_success(&place.run(&["validate"]));
+    assert_fails(&place.run(&["run"]), 69, &["source `web`", &format!("cannot listen at {address}")]);
+    // Before anything was read.
+    assert!(!place.path("state").exists() && !place.path("deltas.ndjson").exists());
+}
+
+#[test]
 fn a_sink_that_refuses_is_said_and_the_others_are_full() {
     let place = Place::with_shop(1_000);
     assert_success(&place.run(&["run"]));

@@ -90,6 +90,27 @@ fn the_admin_listener_tells_metrics_and_health() {
 }
 
 #[test]
+fn a_source_that_has_failed_is_seen_while_others_go_on_and_said_at_the_end() {
+    let place = service(1_000);
+    let sources = "sources:\n  other: { type: file, path: missing.ndjson }";
+    place.write("tidewater.yaml", &place.read("tidewater.yaml").replace("sources:", sources));
+    let mut running = place.start(&["run", "--color", "never"]);
+    let address = admin_address(&mut running);
+    let down = |source: &str| {
+        let name = format!("tidewater_source_down{{pipeline=\"tidewater\",source=\"{source}\"}}");
+        samples(&get(&address, "/metrics").1).get(&name).copied()
+    };
+    until("it is down", || down("other").filter(|down| *down == 1.0));
+    assert_eq!(down("history"), Some(0.0));
+    // As with a sink that is down: the others go on, so it takes events.
+    assert_eq!(until("ready", || Some(get(&address, "/readyz")).filter(|(status, _)| *status == 200)).0, 200);
+    running.signal("TERM");
+    let (code, said) = running.end();
+    assert_eq!(code, Some(69), "{said}");
+    assert!(said.lines().last().unwrap().contains("source `other` failed"), "{said}");
+}
+
+#[test]
 fn a_running_engine_feeds_refused_events_again_and_delivers_what_follows() {
     let place = Place::new();
     let order = |n: u32, time: &str| {

@@ -8,13 +8,13 @@ use tidewater_connector_api::{
 
 use super::{super::position::*, super::*, append, events, gzip, lines, zstd};
 
-fn source(pattern: &Path, follow: bool) -> FileSource {
+pub(super) fn source(pattern: &Path, follow: bool) -> FileSource {
     let config = FileSourceConfig { follow, ..FileSourceConfig::new(pattern.to_str().unwrap()) };
     FileSource::new(config).with_batch_events(3)
 }
 
 /// Runs to the end of finite input: the events, the last position, and how it ended.
-async fn run(
+pub(super) async fn run(
     mut source: FileSource,
     resume: Option<Position>,
 ) -> (Vec<Vec<u8>>, Option<Position>, Result<(), ReadError>) {
@@ -25,7 +25,7 @@ async fn run(
 }
 
 /// A follower that runs until the recorder is closed.
-fn follow(
+pub(super) fn follow(
     pattern: &Path,
     resume: Option<Position>,
 ) -> (Arc<Recorder>, tokio::task::JoinHandle<Result<(), ReadError>>) {
@@ -36,7 +36,7 @@ fn follow(
 }
 
 /// Waits for that many events; far longer than it takes, so that a hang has a name.
-async fn arrived(recorder: &Recorder, events: usize) {
+pub(super) async fn arrived(recorder: &Recorder, events: usize) {
     let waiting = tokio::time::timeout(std::time::Duration::from_secs(60), recorder.wait_for(events));
     if waiting.await.is_err() {
         let got: Vec<String> =
@@ -45,7 +45,7 @@ async fn arrived(recorder: &Recorder, events: usize) {
     }
 }
 
-async fn stop(
+pub(super) async fn stop(
     recorder: Arc<Recorder>,
     task: tokio::task::JoinHandle<Result<(), ReadError>>,
 ) -> (Vec<Vec<u8>>, Option<Position>) {
@@ -228,7 +228,7 @@ async fn following_survives_appends_rotation_truncation_and_new_files() {
 #[test]
 fn garbage_is_no_position() {
     for bytes in
-        [&b""[..], b"\x01", b"\x02\0\0", b"\x01\0\0\0", b"\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"]
+        [&b""[..], b"\x01", b"\x03\0\0", b"\x01\0\0\0", b"\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"]
     {
         let result = FilePosition::decode(&Position(bytes.to_vec()));
         assert!(matches!(result, Err(ReadError::BadPosition { .. })), "{bytes:?}");
@@ -243,7 +243,7 @@ proptest! {
     ) {
         let mut position = FilePosition::default();
         for (name, offset, len) in finished {
-            position.finish(&name, 1, Mark::new(offset, name.as_bytes()), len);
+            position.finish(&name, len, Mark::new(offset, name.as_bytes()), (len, offset as u32));
         }
         for (name, inode, offset, head) in active {
             position.update(&name, inode, Mark::new(offset, &head));

@@ -52,7 +52,9 @@ fn clear_keeps_the_memory_and_forgets_the_rest() {
     let mut events = RawEvents::with_capacity(1000);
     events.push_oversized(b"abc", 9);
     let capacity = events.capacity_bytes();
+    assert!(events.used_bytes() >= 3 + EVENT_PADDING && events.used_bytes() <= 200);
     events.clear();
+    assert_eq!(events.used_bytes(), 0);
     assert!(events.is_empty() && events.bytes() == 0 && events.oversized(0).is_none());
     assert_eq!(events.capacity_bytes(), capacity);
     events.push(b"d");

@@ -1,6 +1,10 @@
 //! The way in: events wait here for the sequencer, never more bytes of them than the settings allow.
+//!
+//! Sources that wait for room (files) and callers that are turned away instead (HTTP) have parts of it that the others
+//! can't use up, so that neither kind starves.
 
 use std::{
+    ops::RangeInclusive,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,29 +16,34 @@ use crossbeam::queue::ArrayQueue;
 use tidewater_connector_api::{
     BoxFuture, Clock, Ingress, Position, RawEvents, Receipt, SendError, TrySendError,
 };
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, TryAcquireError};
 
-use super::message::{Message, Submission};
+use super::{
+    message::{Message, Submission},
+    room::{Permits, Room, UNIT_BYTES},
+};
 use crate::{
     lifecycle::{EngineState, Lifecycle},
     settings::Settings,
     threads::{self, Sender},
 };
 
-/// The ingest queue is counted in units of this many bytes, which is also about what an empty batch costs.
-const UNIT_BYTES: usize = 512;
-
-/// Emptied buffers that are kept to be filled again; a larger one is given back to the allocator. A full batch of the
-/// file source must fit: fresh pages for each cost more than reading the file.
+/// Emptied buffers that are kept to be filled again.
 const SPARE_BUFFERS: usize = 8;
-const SPARE_BUFFER_BYTES: usize = 4 << 20;
+
+/// How large a buffer may be to be kept. A full batch of the file source must fit: fresh pages for each cost more than
+/// reading the file. Small ones are made anew for next to nothing, and would only be in the place of large ones.
+const SPARE_BUFFER_BYTES: RangeInclusive<usize> = 64 << 10..=4 << 20;
+
+/// A batch may hold this many times the memory that it fills, as much as growing by doubling leaves in buffer and index;
+/// what holds more is copied. So a request's one event does not take the room of the buffer that it came in.
+const SLACK: usize = 4;
 
 /// The engine's end of all sources and of the handle's `ingest`.
 pub(crate) struct Intake {
     /// Unbounded as a channel: `room` bounds what is in it.
     inbox: Sender<Message>,
-    room: Arc<Semaphore>,
-    units: usize,
+    room: Room,
     over_memory: AtomicBool,
     memory_changed: Notify,
     closed: AtomicBool,
@@ -51,11 +60,9 @@ impl Intake {
         clock: Arc<dyn Clock>,
         settings: &Settings,
     ) -> Self {
-        let units = settings.ingest_queue_bytes.div_ceil(UNIT_BYTES).min(Semaphore::MAX_PERMITS);
         Self {
             inbox,
-            room: Arc::new(Semaphore::new(units)),
-            units,
+            room: Room::new(settings.ingest_queue_bytes),
             over_memory: AtomicBool::new(false),
             memory_changed: Notify::new(),
             closed: AtomicBool::new(false),
@@ -92,7 +99,7 @@ impl Intake {
 
     /// Bytes of events that wait, in whole units.
     pub(crate) fn queued_bytes(&self) -> u64 {
-        (self.units.saturating_sub(self.room.available_permits()) * UNIT_BYTES) as u64
+        self.room.used_bytes()
     }
 
     pub(crate) fn buffer(&self) -> RawEvents {
@@ -101,7 +108,7 @@ impl Intake {
 
     /// Takes a buffer back once its events are in the log.
     pub(crate) fn recycle(&self, mut events: RawEvents) {
-        if events.capacity_bytes() <= SPARE_BUFFER_BYTES {
+        if SPARE_BUFFER_BYTES.contains(&events.capacity_bytes()) {
             events.clear();
             // A full stack of spares drops it, which is fine.
             let _ = self.spare.push(events);
@@ -115,9 +122,9 @@ impl Intake {
         position: Option<Position>,
     ) -> Result<Receipt, SendError> {
         self.until_memory_is_free().await?;
-        let room = Arc::clone(&self.room);
-        let permit = room.acquire_many_owned(self.cost(&events)).await.map_err(|_| self.why_closed())?;
-        self.submit(source, events, position, permit).map_err(|_| self.why_closed())
+        let events = self.fit(events);
+        let permits = self.room.wait(events.capacity_bytes()).await.map_err(|_| self.why_closed())?;
+        self.submit(source, events, position, permits).map_err(|_| self.why_closed())
     }
 
     pub(crate) fn try_send(
@@ -132,21 +139,28 @@ impl Intake {
         if self.is_over_memory() {
             return Err(TrySendError::Full { retry_after: self.retry_after, events: Box::new(events) });
         }
-        match Arc::clone(&self.room).try_acquire_many_owned(self.cost(&events)) {
-            Ok(permit) => {
-                self.submit(source, events, position, permit).map_err(|events| self.closed_for(events))
+        let events = self.fit(events);
+        match self.room.take(events.capacity_bytes()) {
+            Ok(permits) => {
+                self.submit(source, events, position, permits).map_err(|events| self.closed_for(events))
             }
-            Err(tokio::sync::TryAcquireError::NoPermits) => {
+            Err(TryAcquireError::NoPermits) => {
                 Err(TrySendError::Full { retry_after: self.retry_after, events: Box::new(events) })
             }
-            Err(tokio::sync::TryAcquireError::Closed) => Err(self.closed_for(events)),
+            Err(TryAcquireError::Closed) => Err(self.closed_for(events)),
         }
     }
 
-    /// A batch larger than the whole queue takes the whole queue.
-    fn cost(&self, events: &RawEvents) -> u32 {
-        let units = events.capacity_bytes().div_ceil(UNIT_BYTES).clamp(1, self.units);
-        u32::try_from(units).unwrap_or(u32::MAX)
+    /// The events in no more memory than a small multiple of what they need.
+    fn fit(&self, mut events: RawEvents) -> RawEvents {
+        let used = events.used_bytes();
+        if events.capacity_bytes() <= SLACK * used + UNIT_BYTES {
+            return events;
+        }
+        let mut fitting = RawEvents::with_capacity(used);
+        fitting.append(&mut events);
+        self.recycle(events);
+        fitting
     }
 
     fn submit(
@@ -154,10 +168,10 @@ impl Intake {
         source: Option<Arc<str>>,
         events: RawEvents,
         position: Option<Position>,
-        permit: OwnedSemaphorePermit,
+        permits: Permits,
     ) -> Result<Receipt, RawEvents> {
         let (sender, receipt) = Receipt::channel();
-        let submission = Submission { source, events, position, receipt: sender, permit };
+        let submission = Submission { source, events, position, receipt: sender, permits };
         match self.inbox.send(Message::Submit(submission)) {
             Ok(()) => Ok(receipt),
             Err(threads::SendError(Message::Submit(submission))) => Err(submission.events),
@@ -250,3 +264,6 @@ impl Ingress for SourceIngress {
         Arc::clone(&self.intake.clock)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,9 @@ use tidewater_connector_api::{Position, RawEvents, ReceiptSender};
 use tidewater_model::Timestamp;
 use tidewater_operators::{dataflow::WorkerDataflow, ingest::EventBatch};
 use tidewater_storage::Extent;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
+use super::room::Permits;
 use crate::{checkpoint::control::Asker, error::Error, subscription::Opening};
 
 /// A message to the sequencer.
@@ -49,7 +50,7 @@ pub(crate) struct Submission {
     pub(crate) position: Option<Position>,
     pub(crate) receipt: ReceiptSender,
     /// Its share of the ingest queue, given back when the events are taken in.
-    pub(crate) permit: OwnedSemaphorePermit,
+    pub(crate) permits: Permits,
 }
 
 /// What the workers report about an epoch besides its deltas.

@@ -7,6 +7,7 @@ pub(crate) mod assembler;
 pub(crate) mod intake;
 pub(crate) mod message;
 mod replay;
+mod room;
 mod take;
 
 use std::{

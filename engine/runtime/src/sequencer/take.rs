@@ -111,7 +111,7 @@ impl Sequencer {
 
     /// Takes in one batch. One that fits an epoch is not spread over two: its source resumes behind it or before it.
     fn take(&mut self, submission: Submission, pass: &mut Pass) -> Result<(), Error> {
-        let Submission { source, events, position, receipt, permit } = submission;
+        let Submission { source, events, position, receipt, permits } = submission;
         let limit = self.settings.max_epoch_events as u64;
         #[cfg(feature = "planted-bugs")]
         if tidewater_storage::planted::active(tidewater_storage::planted::Bug::PositionAheadOfLog)
@@ -144,7 +144,7 @@ impl Sequencer {
             pass.moved(source, position.0);
         }
         pass.entry.receipts.push((receipt, counts));
-        drop(permit);
+        drop(permits);
         Ok(())
     }
 

@@ -119,7 +119,7 @@ async fn run_pipeline(args: &RunArgs, pipeline: &Pipeline, bars: &Bars) -> Resul
             End::Signal
         }
     };
-    if matches!(end, End::Sources(_)) {
+    if matches!(end, End::Sources) {
         tokio::select! {
             () = drain::drain(&engine, deadline) => {}
             signal = signals.next() => {
@@ -147,7 +147,7 @@ async fn run_pipeline(args: &RunArgs, pipeline: &Pipeline, bars: &Bars) -> Resul
         }
     };
     watching.abort();
-    finish(&engine, &end, &stopped?)
+    finish(&engine, &stopped?)
 }
 
 /// Starts the engine on a thread of its own: a start may read all of the log, and must hold up neither signals nor the admin
@@ -160,7 +160,7 @@ async fn start_beside(args: &RunArgs, pipeline: &Pipeline) -> Result<Engine, Fai
 }
 
 async fn start(args: &RunArgs, pipeline: &Pipeline) -> Result<Engine, Failure> {
-    let (sources, sinks) = registry::connectors(pipeline)?;
+    let (sources, sinks) = registry::connectors(pipeline).await?;
     if sources.is_empty() {
         tracing::warn!("the pipeline has no sources: it replays its log, delivers what is left, and ends");
     }
@@ -202,7 +202,7 @@ async fn start(args: &RunArgs, pipeline: &Pipeline) -> Result<Engine, Failure> {
 /// Why the engine is to stop.
 enum End {
     /// All sources have ended by themselves.
-    Sources(Vec<(String, SourceState)>),
+    Sources,
     Signal,
     /// It has failed and stopped by itself.
     Engine,
@@ -216,16 +216,16 @@ async fn until_ended(engine: &Engine) -> End {
     let checkpoint = engine.status().checkpoint.map_or(0, |checkpoint| checkpoint.epoch);
     tracing::info!(checkpoint, events = replay.events, epochs = replay.epochs, "ready");
     if engine.status().sources.is_empty() {
-        return End::Sources(Vec::new());
+        return End::Sources;
     }
     match engine.sources_ended().await {
-        Ok(sources) => End::Sources(sources),
+        Ok(_) => End::Sources,
         Err(_) => End::Engine,
     }
 }
 
-/// What the process ends with after an orderly stop.
-fn finish(engine: &Engine, end: &End, report: &ShutdownReport) -> Result<Exit, Failure> {
+/// What the process ends with after an orderly stop, whatever asked for it: a source may have failed long before a signal.
+fn finish(engine: &Engine, report: &ShutdownReport) -> Result<Exit, Failure> {
     let status = engine.status();
     let quarantined: u64 = status.counts.quarantined.iter().map(|(_, count)| count).sum();
     tracing::info!(
@@ -237,11 +237,9 @@ fn finish(engine: &Engine, end: &End, report: &ShutdownReport) -> Result<Exit, F
         "stopped"
     );
     let mut undone = Vec::new();
-    if let End::Sources(sources) = end {
-        for (name, state) in sources {
-            if let SourceState::Failed(reason) = state {
-                undone.push(format!("source `{name}` failed: {reason}"));
-            }
+    for source in &status.sources {
+        if let SourceState::Failed(reason) = &source.state {
+            undone.push(format!("source `{}` failed: {reason}", source.name));
         }
     }
     for name in &report.unfinished_sources {
