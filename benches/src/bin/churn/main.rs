@@ -210,11 +210,12 @@ impl Point {
 
 /// How memory went, by time and by event: of the process, and of the parts that the engine knows.
 fn trends(samples: &[Point]) -> Map<String, Value> {
-    let of = |x: fn(&Point) -> f64, y: fn(&Point) -> f64| {
+    type Bytes = fn(&Point) -> f64;
+    let of = |x: Bytes, y: Bytes| {
         let points: Vec<_> = samples.iter().map(|sample| (x(sample), y(sample))).collect();
         trend::line(&points)
     };
-    let kinds: [(&str, fn(&Point) -> f64); 4] = [
+    let kinds: [(&str, Bytes); 4] = [
         ("resident", |point| point.resident),
         ("active", |point| point.active),
         ("allocated", |point| point.allocated),
