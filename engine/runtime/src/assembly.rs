@@ -7,10 +7,7 @@
 //! Every arrow is bounded. What goes back (buffers, timers) goes through the inbox, which never makes anyone wait;
 //! so nothing waits in a circle.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tidewater_connector_api::{Acknowledged, BoxSink, BoxSource, Clock, Position};
 use tidewater_model::delta::DeltaNames;
@@ -36,7 +33,7 @@ use crate::{
     engine::{Engine, Shared},
     error::Error,
     lifecycle::{Lifecycle, guarded},
-    logger::{Logger, Positions, ToLog},
+    logger::{Logger, Positions, ToLog, refused::Refused, trouble::Trouble},
     metrics::Metrics,
     monitor::{self, Rates},
     opening::{OpenSink, OpenState},
@@ -79,7 +76,7 @@ pub(crate) struct Common {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) intake: Arc<Intake>,
     pub(crate) positions: Positions,
-    pub(crate) trouble: Arc<Mutex<Option<String>>>,
+    pub(crate) trouble: Arc<Trouble>,
     pub(crate) settings: Settings,
 }
 
@@ -164,7 +161,7 @@ pub(crate) fn launch(components: Components, mut opened: Option<OpenState>) -> R
         state: log.state,
         checkpoints: log.checkpoints.as_ref().map(|parts| Arc::clone(&parts.control)),
         replay,
-        log_trouble: Arc::clone(&common.trouble),
+        trouble: Arc::clone(&common.trouble),
         sources: source_handles,
         sinks: sink_handles,
     });
@@ -412,7 +409,7 @@ fn log_parts(opened: Option<OpenState>, publisher: &Sender<ToPublisher>, common:
         receiver,
         publisher: publisher.clone(),
         log: opened.log,
-        quarantine: opened.quarantine,
+        refused: Refused::new(opened.quarantine, &common.metrics, &common.trouble),
         positions: Arc::clone(&common.positions),
         intake: Arc::clone(&common.intake),
         lifecycle: Arc::clone(&common.lifecycle),

@@ -86,6 +86,7 @@ pub(crate) struct Opening {
     pub(crate) log: LogOptions,
     /// How much the dead letters of each may be.
     pub(crate) letter_bytes: u64,
+    pub(crate) quarantine: QuarantineOptions,
 }
 
 impl Opening {
@@ -105,7 +106,7 @@ impl Opening {
         let retired = RetiredLog::of(state.reader())?.inspect(RetiredLog::tell);
         let stored =
             check_definitions(&mut state, &self.pipeline, &mut log, (self.rebuild, retired), &self.sinks)?;
-        let (quarantine, cut) = state.open_quarantine(QuarantineOptions::default())?;
+        let (quarantine, cut) = state.open_quarantine(self.quarantine)?;
         report("quarantine", cut);
         let plan = Plan::compile(self.pipeline.spec().clone(), state.meta().key)?;
         let mut sinks = HashMap::new();

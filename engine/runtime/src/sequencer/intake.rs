@@ -114,10 +114,20 @@ impl Intake {
         events: RawEvents,
         position: Option<Position>,
     ) -> Result<Receipt, SendError> {
+        let permit = self.until_room(&events).await?;
+        self.submit(source, events, position, false, permit).map_err(|_| self.why_closed())
+    }
+
+    /// As [`send`](Self::send), of events that come from the quarantine.
+    pub(crate) async fn send_again(&self, events: RawEvents) -> Result<Receipt, SendError> {
+        let permit = self.until_room(&events).await?;
+        self.submit(None, events, None, true, permit).map_err(|_| self.why_closed())
+    }
+
+    async fn until_room(&self, events: &RawEvents) -> Result<OwnedSemaphorePermit, SendError> {
         self.until_memory_is_free().await?;
         let room = Arc::clone(&self.room);
-        let permit = room.acquire_many_owned(self.cost(&events)).await.map_err(|_| self.why_closed())?;
-        self.submit(source, events, position, permit).map_err(|_| self.why_closed())
+        room.acquire_many_owned(self.cost(events)).await.map_err(|_| self.why_closed())
     }
 
     pub(crate) fn try_send(
@@ -134,7 +144,7 @@ impl Intake {
         }
         match Arc::clone(&self.room).try_acquire_many_owned(self.cost(&events)) {
             Ok(permit) => {
-                self.submit(source, events, position, permit).map_err(|events| self.closed_for(events))
+                self.submit(source, events, position, false, permit).map_err(|events| self.closed_for(events))
             }
             Err(tokio::sync::TryAcquireError::NoPermits) => {
                 Err(TrySendError::Full { retry_after: self.retry_after, events: Box::new(events) })
@@ -154,10 +164,11 @@ impl Intake {
         source: Option<Arc<str>>,
         events: RawEvents,
         position: Option<Position>,
+        is_again: bool,
         permit: OwnedSemaphorePermit,
     ) -> Result<Receipt, RawEvents> {
         let (sender, receipt) = Receipt::channel();
-        let submission = Submission { source, events, position, receipt: sender, permit };
+        let submission = Submission { source, events, position, is_again, receipt: sender, permit };
         match self.inbox.send(Message::Submit(submission)) {
             Ok(()) => Ok(receipt),
             Err(threads::SendError(Message::Submit(submission))) => Err(submission.events),
