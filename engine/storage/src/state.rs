@@ -17,7 +17,7 @@ use crate::frame::{FileHeader, FrameReader, Kind, create_file};
 use crate::log::place::{LogFile, LogPlace};
 use crate::log::{FIRST_EPOCH, LogArchive, LogOptions, LogReader, LogWriter, Recovered};
 use crate::meta::{Meta, MetaFile};
-use crate::outbox::{Outbox, OutboxOptions};
+use crate::outbox::{self, Outbox, OutboxOptions};
 use crate::quarantine::{Filter, Quarantine, QuarantineOptions, QuarantineReader};
 use crate::store::Store;
 
@@ -224,6 +224,16 @@ impl StateReader {
     /// [`StorageError::Damaged`], [`StorageError::Io`].
     pub fn ack(&self, sink: &str) -> Result<Option<Ack>, StorageError> {
         acks::read_last(&*self.files, &self.path.join(ACKS), sink)
+    }
+
+    /// Up to which epoch the outbox of `sink`, which has acknowledged this one, has everything; what a start would find there.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Io`], [`StorageError::Newer`].
+    pub fn outbox_through(&self, sink: &str, acknowledged: u64) -> Result<u64, StorageError> {
+        let directory = self.path.join(OUTBOX).join(encode_name(sink));
+        outbox::through(&*self.files, &directory, acknowledged)
     }
 }
 
