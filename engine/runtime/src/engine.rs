@@ -138,7 +138,8 @@ impl Engine {
         &self.shared.name
     }
 
-    /// What is computed.
+    /// What is computed. What indices of traits and segments point into: on an existing state directory these stand in the order
+    /// in which it came to know them, which need not be the file's.
     pub fn spec(&self) -> &PipelineSpec {
         self.shared.plan.spec()
     }

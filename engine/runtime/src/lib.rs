@@ -18,6 +18,7 @@ pub mod dataflow;
 mod dead_letters;
 mod delivery;
 mod engine;
+mod era;
 mod error;
 mod event;
 mod history;
