@@ -230,8 +230,11 @@ impl History<'_> {
     }
 }
 
+/// Pieces of what is not stored with a node.
+type Rest = Vec<Vec<u8>>;
+
 /// The links that were taken back, and the events that wait for their time, of all pieces that hold such; these are given up.
-fn split_waiting(plan: &Plan, pieces: &mut Pieces) -> Result<(Vec<Vec<u8>>, Vec<Vec<u8>>), Error> {
+fn split_waiting(plan: &Plan, pieces: &mut Pieces) -> Result<(Rest, Rest), Error> {
     let rest = std::mem::take(&mut pieces.rest);
     let split: Result<Vec<_>, _> = rest.iter().map(|piece| split_rest(plan, piece)).collect();
     Ok(split.map_err(unreadable)?.into_iter().unzip())

@@ -199,6 +199,9 @@ fn check_key(state: &StateDir, pipeline: &Pipeline) -> Result<(), Error> {
     }
 }
 
+/// By sink, up to which epoch no deltas need be made again for it.
+type Known = HashMap<String, Option<u64>>;
+
 /// Of each sink that is not new, up to which epoch no deltas need be made again for it: one that is to be corrected gets, at the
 /// changeover, all that it lacks by then. Those that are, with what they have now. One that is new needs nothing of what came
 /// before.
@@ -207,7 +210,7 @@ fn known(
     stored: &Stored,
     sinks: &HashMap<String, OpenSink>,
     last: u64,
-) -> Result<(HashMap<String, Option<u64>>, Vec<(String, u64)>), Error> {
+) -> Result<(Known, Vec<(String, u64)>), Error> {
     let (mut known, mut behind) = (HashMap::new(), Vec::new());
     for (name, sink) in sinks.iter().filter(|(_, sink)| !sink.is_new()) {
         let mut has = sink.has;

@@ -342,7 +342,7 @@ async fn other_traits_are_refused_while_an_event_waits_that_may_be_gone_and_noth
     setup.settings.log_keep_bytes = Some(1_000);
     let engine = setup.start().await;
     let ahead = page("u1", "p1").replace('{', r#"{"timestamp":"2026-05-28T21:00:00Z","#);
-    assert_eq!(soon(engine.ingest(ahead)).await.unwrap().accepted, 1);
+    assert_eq!(soon(engine.ingest(ahead)).await.unwrap().events, 1);
     stop(&engine).await;
     let last = setup.retired().await;
     let added = PIPELINE.replace("segments:\n", "  seen: { count: \"*\" }\nsegments:\n");
