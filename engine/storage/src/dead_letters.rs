@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tidewater_model::{HashKey, Timestamp};
 
 use crate::codec;
+use crate::copy::Holds;
 use crate::error::StorageError;
 use crate::files::{Files, Mode};
 use crate::frame::{
@@ -170,6 +171,7 @@ pub struct DeadLetters {
     options: DeadLetterOptions,
     frames: FrameWriter,
     index: Index,
+    holds: Arc<Holds>,
     _claim: Claim,
 }
 
@@ -179,7 +181,7 @@ impl DeadLetters {
         path: PathBuf,
         key: HashKey,
         options: DeadLetterOptions,
-        claim: Claim,
+        (holds, claim): (Arc<Holds>, Claim),
     ) -> Result<(Self, Option<Recovered>), StorageError> {
         let directory = path.parent().unwrap_or(Path::new(""));
         files.create_dir(directory).map_err(|error| StorageError::io("create", directory, error))?;
@@ -193,7 +195,7 @@ impl DeadLetters {
             let header = FileHeader::new(Kind::DeadLetters, key, 1);
             (create_file(&*files, &path, header)?, Index { next_id: 1, ..Index::default() }, None)
         };
-        let mut letters = Self { files, options, frames, index, _claim: claim };
+        let mut letters = Self { files, options, frames, index, holds, _claim: claim };
         match letters.compact() {
             // Without room for a smaller copy the file stays as it is.
             Ok(()) | Err(StorageError::NoSpace { .. }) => Ok((letters, recovered)),
@@ -367,6 +369,7 @@ impl DeadLetters {
             Err(error @ StorageError::Poisoned { .. }) => return Err(self.frames.poison(error)),
             Err(error) => return Err(error),
         }
+        self.holds.replaced();
         Ok(())
     }
 }

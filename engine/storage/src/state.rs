@@ -425,7 +425,8 @@ impl StateDir {
     ) -> Result<(DeadLetters, Option<Recovered>), StorageError> {
         let path = self.reader.path.join(DEAD_LETTERS).join(encode_name(sink));
         let claim = self.claim(&path)?;
-        DeadLetters::open(self.files(), path, self.reader.meta.key, options, claim)
+        let holds = Arc::clone(&self.reader.holds);
+        DeadLetters::open(self.files(), path, self.reader.meta.key, options, (holds, claim))
     }
 
     /// Opens the writing end of the checkpoints.
