@@ -19,6 +19,7 @@ use tidewater_storage::{AckFile, Checkpoints, LogArchive, LogReader, Manifest, S
 use tokio::sync::watch;
 
 use crate::{
+    absent::Absent,
     checkpoint::{
         collect::{self, Collector, PieceReceiver, PieceSender},
         control::Control,
@@ -114,6 +115,7 @@ struct CheckpointParts {
     definitions: Vec<u8>,
     control: Arc<Control>,
     found: Found,
+    absent: Absent,
     archive: Arc<LogArchive>,
     /// The epoch with which the present definitions began.
     changeover: u64,
@@ -274,7 +276,8 @@ fn checkpoint_threads(
     shared: &Arc<Shared>,
     common: &Common,
 ) -> (Trigger, Collector) {
-    let CheckpointParts { sender, receiver, store, definitions, control, found, archive, changeover } = parts;
+    let CheckpointParts { sender, receiver, store, definitions, control, found, absent, archive, changeover } =
+        parts;
     let trigger = Trigger::new(sender, Arc::clone(&control), &found, &common.settings);
     let collector = Collector {
         receiver,
@@ -282,6 +285,7 @@ fn checkpoint_threads(
         definitions,
         workers,
         sinks: shared.sinks.clone(),
+        absent,
         control,
         every: Duration::from_millis(common.settings.checkpoint_every_ms),
         lifecycle: Arc::clone(&common.lifecycle),
@@ -444,6 +448,7 @@ fn log_parts(opened: Option<OpenState>, publisher: &Sender<ToPublisher>, common:
             definitions: opened.definitions,
             control,
             found: opened.found,
+            absent: opened.absent,
             archive,
             changeover: opened.changeover,
         }),

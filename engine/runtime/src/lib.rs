@@ -8,6 +8,7 @@
 //! that a slow disk or dataflow slows ingest down and a slow sink slows nothing. Engines share nothing: any number of
 //! them run in one process.
 
+mod absent;
 mod assembly;
 mod builder;
 mod change_plan;

@@ -15,6 +15,7 @@ use tidewater_storage::{
 };
 
 use crate::{
+    absent::Absent,
     checkpoint::{
         choose,
         restore::{self, Found},
@@ -43,6 +44,7 @@ pub(crate) struct OpenState {
     /// The checkpoints there are, and the one to begin with.
     pub(crate) found: Found,
     pub(crate) checkpoints: Checkpoints,
+    pub(crate) absent: Absent,
     /// The definitions, as checkpoints keep them.
     pub(crate) definitions: Vec<u8>,
     /// The log, behind the checkpoint.
@@ -145,8 +147,9 @@ impl Opening {
             use tidewater_operators::planted::{Bug, active};
             from + u64::from(found.usable.is_some() && active(Bug::TailBeginsTooLate))
         };
+        let absent = Absent::find(&state, &self.sinks, &stored, &found.all)?;
         // Those of earlier definitions say what a sink that follows them has.
-        if found.is_certain && corrections.is_empty() {
+        if found.is_certain && corrections.is_empty() && absent.earlier().is_empty() {
             // Those that are of no use must not come to count again once the log has grown past them.
             checkpoints.keep(&found.all)?;
         }
@@ -159,6 +162,7 @@ impl Opening {
             log,
             found,
             checkpoints,
+            absent,
             definitions: choose::encode(&stored.definitions)?,
             log_reader,
             log_bytes: state.reader().log_bytes(from)?,

@@ -244,6 +244,72 @@ async fn a_damaged_newest_checkpoint_falls_back_to_an_older_one_and_the_log_from
     stop(&engine).await;
 }
 
+/// A change that needs no event.
+fn changed() -> Pipeline {
+    pipeline_of(&PIPELINE.replace("orders >= 3", "orders >= 2"))
+}
+
+/// Lives without sinks, as `redrive` has them; in each somebody orders for the first time. The last epoch.
+async fn lives_without_sinks(setup: &Setup, count: u32) -> u64 {
+    let mut last = 0;
+    for n in 0..count {
+        let engine = setup.try_start(&changed(), &[], false).await.unwrap();
+        soon(engine.ingest(order(&format!("v{n}"), &format!("v{n}")))).await.unwrap();
+        last = soon(engine.checkpoint()).await.unwrap();
+        stop(&engine).await;
+    }
+    last
+}
+
+#[tokio::test]
+async fn an_engine_without_sinks_keeps_the_checkpoint_that_the_sinks_of_the_directory_need() {
+    let mut setup = Setup::new();
+    // One that is taken out again soon: nothing is left that it could begin with.
+    let engine = setup.try_start(&pipeline(), &["old"], false).await.unwrap();
+    setup.orders(&engine, 0..2).await;
+    stop(&engine).await;
+    setup.record.deltas.lock().unwrap().clear();
+    setup.settings.log_keep_bytes = Some(1_000);
+    let engine = setup.start().await;
+    setup.orders(&engine, 2..16).await;
+    stop(&engine).await;
+    assert!(setup.starts() > 2);
+    // From here on the checkpoints of the changed pipeline are all there is to begin with.
+    setup.settings.log_keep_bytes = None;
+    let engine = setup.try_start(&changed(), &["ads"], false).await.unwrap();
+    setup.orders(&engine, 16..18).await;
+    let epoch = soon(engine.checkpoint()).await.unwrap();
+    stop(&engine).await;
+    let last = lives_without_sinks(&setup, 8).await;
+    let engine = setup.try_start(&changed(), &["ads"], false).await.unwrap();
+    assert_eq!(engine.status().replay.epochs, last - epoch, "what they have not seen, and no more");
+    soon(engine.flush()).await.unwrap();
+    assert_eq!(setup.record.members("buyer").len(), 7 + 8);
+    assert_eq!(setup.record.members("loyal").len(), 7);
+    stop(&engine).await;
+}
+
+#[tokio::test]
+async fn an_engine_without_sinks_keeps_what_a_sink_that_follows_earlier_definitions_needs() {
+    let mut setup = Setup::new();
+    setup.settings.log_keep_bytes = Some(1_000);
+    let engine = setup.start().await;
+    setup.orders(&engine, 0..16).await;
+    stop(&engine).await;
+    assert!(setup.starts() > 1);
+    setup.settings.log_keep_bytes = None;
+    // It is down when the pipeline changes, and the engine ends without a checkpoint.
+    setup.record.failures.store(u64::MAX, Ordering::SeqCst);
+    drop(setup.try_start(&changed(), &["ads"], false).await.unwrap());
+    lives_without_sinks(&setup, 8).await;
+    setup.record.failures.store(0, Ordering::SeqCst);
+    let engine = setup.try_start(&changed(), &["ads"], false).await.unwrap();
+    soon(engine.flush()).await.unwrap();
+    assert_eq!(setup.record.members("loyal").len(), 7);
+    assert_eq!(setup.record.members("buyer").len(), 7 + 8);
+    stop(&engine).await;
+}
+
 /// Segments are answered anew from the traits, which a checkpoint has.
 #[tokio::test]
 async fn a_change_that_needs_no_events_is_made_on_a_retired_log() {
@@ -255,8 +321,7 @@ async fn a_change_that_needs_no_events_is_made_on_a_retired_log() {
     let before = setup.starts();
     assert!(before > 1);
     assert_eq!(setup.record.members("loyal").len(), 2);
-    let changed = pipeline_of(&PIPELINE.replace("orders >= 3", "orders >= 2"));
-    let engine = setup.try_start(&changed, &["ads"], false).await.unwrap();
+    let engine = setup.try_start(&changed(), &["ads"], false).await.unwrap();
     soon(engine.flush()).await.unwrap();
     assert_eq!(setup.record.members("loyal").len(), 7);
     setup.orders(&engine, 16..40).await;
