@@ -121,17 +121,22 @@ fn item(
     Ok(())
 }
 
-/// Adds an event, with members spliced in before its closing brace.
+/// Adds an event, with members spliced in before its closing brace. The limit is on what the client wrote; an event beyond it
+/// gets the members too, or it would lack them when it is fed again from quarantine.
 fn push(events: &mut RawEvents, event: &[u8], extra: &[&[u8]], max_event_bytes: usize) {
-    // The limit is on what the client wrote.
+    let parts = splice(event, extra);
+    let parts = if parts.is_empty() { &[event][..] } else { &parts };
     if event.len() > max_event_bytes {
-        events.push_oversized(event, event.len() as u64);
-        return;
+        let whole = parts.concat();
+        events.push_oversized(&whole, whole.len() as u64);
+    } else {
+        events.push_parts(parts);
     }
-    let Some((_, open)) = event.split_last().filter(|_| !extra.is_empty()) else {
-        events.push(event);
-        return;
-    };
+}
+
+/// The parts of an object with these members before its closing brace; none, and nothing allocated, without members.
+fn splice<'a>(event: &'a [u8], extra: &[&'a [u8]]) -> Vec<&'a [u8]> {
+    let Some((_, open)) = event.split_last().filter(|_| !extra.is_empty()) else { return Vec::new() };
     let mut parts = vec![open];
     // `{` and white space alone hold no member that a comma would have to follow.
     let mut comma = open.trim_ascii_end().len() > 1;
@@ -143,7 +148,7 @@ fn push(events: &mut RawEvents, event: &[u8], extra: &[&[u8]], max_event_bytes: 
         comma = true;
     }
     parts.push(b"}");
-    events.push_parts(&parts);
+    parts
 }
 
 fn member(key: &[u8], value: &[u8]) -> Vec<u8> {

@@ -61,7 +61,7 @@ pub struct Profile {
     pub id: ProfileId,
     /// Per identifier of the pipeline, in rank order: the profile's values, sorted bytewise.
     pub identifiers: Vec<Vec<String>>,
-    /// Per trait of the pipeline, in the order of the file.
+    /// Per trait of the pipeline, in the order of the engine's spec.
     pub traits: Vec<Value>,
     /// Indices of the segments it is in, ascending.
     pub segments: Vec<usize>,

@@ -7,10 +7,7 @@
 //! Every arrow is bounded. What goes back (buffers, timers) goes through the inbox, which never makes anyone wait;
 //! so nothing waits in a circle.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tidewater_connector_api::{Acknowledged, BoxSink, BoxSource, Clock, Position};
 use tidewater_model::delta::DeltaNames;
@@ -19,6 +16,7 @@ use tidewater_storage::{AckFile, Checkpoints, LogArchive, LogReader, Manifest, S
 use tokio::sync::watch;
 
 use crate::{
+    absent::Absent,
     checkpoint::{
         collect::{self, Collector, PieceReceiver, PieceSender},
         control::Control,
@@ -36,7 +34,7 @@ use crate::{
     engine::{Engine, Shared},
     error::Error,
     lifecycle::{Lifecycle, guarded},
-    logger::{Logger, Positions, ToLog},
+    logger::{Logger, Positions, ToLog, refused::Refused, trouble::Trouble},
     metrics::Metrics,
     monitor::{self, Rates},
     opening::{OpenSink, OpenState},
@@ -79,7 +77,7 @@ pub(crate) struct Common {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) intake: Arc<Intake>,
     pub(crate) positions: Positions,
-    pub(crate) trouble: Arc<Mutex<Option<String>>>,
+    pub(crate) trouble: Arc<Trouble>,
     pub(crate) settings: Settings,
 }
 
@@ -114,6 +112,7 @@ struct CheckpointParts {
     definitions: Vec<u8>,
     control: Arc<Control>,
     found: Found,
+    absent: Absent,
     archive: Arc<LogArchive>,
     /// The epoch with which the present definitions began.
     changeover: u64,
@@ -166,7 +165,7 @@ pub(crate) fn launch(components: Components, mut opened: Option<OpenState>) -> R
         state: log.state,
         checkpoints: log.checkpoints.as_ref().map(|parts| Arc::clone(&parts.control)),
         replay,
-        log_trouble: Arc::clone(&common.trouble),
+        trouble: Arc::clone(&common.trouble),
         sources: source_handles,
         sinks: sink_handles,
     });
@@ -276,7 +275,8 @@ fn checkpoint_threads(
     shared: &Arc<Shared>,
     common: &Common,
 ) -> (Trigger, Collector) {
-    let CheckpointParts { sender, receiver, store, definitions, control, found, archive, changeover } = parts;
+    let CheckpointParts { sender, receiver, store, definitions, control, found, absent, archive, changeover } =
+        parts;
     let trigger = Trigger::new(sender, Arc::clone(&control), &found, &common.settings);
     let collector = Collector {
         receiver,
@@ -284,6 +284,7 @@ fn checkpoint_threads(
         definitions,
         workers,
         sinks: shared.sinks.clone(),
+        absent,
         control,
         every: Duration::from_millis(common.settings.checkpoint_every_ms),
         lifecycle: Arc::clone(&common.lifecycle),
@@ -414,7 +415,7 @@ fn log_parts(opened: Option<OpenState>, publisher: &Sender<ToPublisher>, common:
         receiver,
         publisher: publisher.clone(),
         log: opened.log,
-        quarantine: opened.quarantine,
+        refused: Refused::new(opened.quarantine, &common.metrics, &common.trouble),
         positions: Arc::clone(&common.positions),
         intake: Arc::clone(&common.intake),
         lifecycle: Arc::clone(&common.lifecycle),
@@ -446,6 +447,7 @@ fn log_parts(opened: Option<OpenState>, publisher: &Sender<ToPublisher>, common:
             definitions: opened.definitions,
             control,
             found: opened.found,
+            absent: opened.absent,
             archive,
             changeover: opened.changeover,
         }),

@@ -10,7 +10,7 @@ use std::{
 use tidewater_connector_api::{BoxSink, BoxSource, Clock, Sink, Source, SystemClock};
 use tidewater_model::HashKey;
 use tidewater_operators::Plan;
-use tidewater_storage::{DiskFiles, Files, LogOptions, Store};
+use tidewater_storage::{DiskFiles, Files, LogOptions, QuarantineOptions, Store};
 
 use crate::{
     assembly::{self, Components},
@@ -185,6 +185,11 @@ impl Builder {
             log_store: self.log_store.clone(),
             log: LogOptions { file_bytes: self.settings.log_file_bytes },
             letter_bytes: self.settings.dead_letter_bytes,
+            quarantine: QuarantineOptions {
+                max_bytes: self.settings.quarantine_bytes,
+                // Whatever could be accepted is kept whole: it may be refused for another reason than its size.
+                record_bytes: self.settings.max_event_bytes,
+            },
         };
         let opening = crate::threads::blocking(move || opening.open());
         opening.await.map_err(|_| Error::failed("opening the state directory panicked"))?.map(Some)

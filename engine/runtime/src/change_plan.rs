@@ -1,24 +1,30 @@
-//! What a start of a changed pipeline on a state directory would do, worked out without doing it.
+//! What a start of a changed pipeline on a state directory would do, worked out without doing it, and as far as that goes
+//! without computing it.
 
 use std::path::Path;
 
 use tidewater_model::Timestamp;
 use tidewater_operators::{Plan, snapshot::Conversion};
-use tidewater_storage::{EpochEntry, FIRST_EPOCH, StateReader};
+use tidewater_storage::{EpochEntry, StateReader};
 
 use crate::{
+    era::{begins_era, lost},
     error::Error,
-    opening::lost,
-    pipeline::{DefinitionChange, Pipeline, diff},
-    rebuild::Stored,
+    history::History,
+    pipeline::{DefinitionChange, Definitions, Pipeline, diff},
+    rebuild::{Rebuild, Stored, follows},
+    retention::RetiredLog,
 };
 
-/// What becomes of a state directory when a pipeline is started on it. Names are those of the new pipeline, in its order.
+/// What becomes of a state directory when a pipeline is started on it. Names are those of the new pipeline, in the order in which
+/// the directory has them, and behind those what is new.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChangePlan {
     /// Everything that differs.
     pub changes: Vec<DefinitionChange>,
+    /// Why a start is refused, whatever is asked for: what the log lacks by now. It is said of the sinks that the pipeline names.
+    pub refused: Option<String>,
     /// Why [`rebuild`](crate::Builder::rebuild) must be asked for: what is lost or computed anew. Empty if it need not.
     pub needs_rebuild: Vec<String>,
     /// Everything is computed again from the log; otherwise what follows says what of it.
@@ -35,7 +41,8 @@ pub struct ChangePlan {
     pub log_from: Option<Timestamp>,
 }
 
-/// Works out what a start of this pipeline would do to a state directory. Computes and changes nothing.
+/// Works out what a start of this pipeline would do to a state directory. Changes nothing. Computes nothing either, but where old
+/// events were retired, traits come or go, and events wait for their time: then the new state, to see whether they are there.
 ///
 /// # Errors
 /// [`Error::Storage`] if the directory can't be read, [`Error::Config`] if its definitions can't be run.
@@ -48,18 +55,36 @@ pub fn plan_change(path: impl AsRef<Path>, pipeline: &Pipeline) -> Result<Change
 /// # Errors
 /// As [`plan_change`].
 pub fn plan_change_of(reader: &StateReader, pipeline: &Pipeline) -> Result<ChangePlan, Error> {
-    let before = Stored::decode(&reader.meta().definitions)?.definitions;
-    let after = pipeline.definitions();
-    let changes = diff(&before, &after);
-    let old = Pipeline::from_definitions(&before).map_err(|errors| Error::config(errors.to_string()))?;
+    let stored = Stored::decode(&reader.meta().definitions)?;
+    let before = &stored.definitions;
+    let after = pipeline.definitions().in_order_of(before);
+    let changes = diff(before, &after);
     let key = reader.meta().key;
-    let (old, new) = (Plan::compile(old.spec().clone(), key)?, Plan::compile(pipeline.spec().clone(), key)?);
-    let is_whole = reader.meta().log_starts == FIRST_EPOCH;
-    let conversion = Conversion::between(&old, &new).filter(|_| before.dedup == after.dedup);
+    let compile = |definitions: &Definitions| {
+        let pipeline =
+            Pipeline::from_definitions(definitions).map_err(|errors| Error::config(errors.to_string()))?;
+        Ok::<_, Error>(Plan::compile(pipeline.spec().clone(), key)?)
+    };
+    let (old, new) = (compile(before)?, compile(&after)?);
+    let retired = RetiredLog::of(reader)?;
+    let conversion = Conversion::between(&old, &new);
+    let lost = lost(&changes, before, &after, retired.is_none());
+    let refused = match (retired, &conversion) {
+        (None, _) => None,
+        (Some(retired), _) if !lost.is_empty() => Some(retired.lacks_for_changes(&lost)),
+        (Some(_), _) if !begins_era(&changes, before, &after) => None,
+        (Some(retired), None) => Some(retired.lacks("a changed pipeline")),
+        (Some(retired), Some(conversion)) => {
+            let is_kept = conversion.is_complete() && conversion.keeps_events();
+            let history = History { state: reader, stored: &stored, key, workers: 1 };
+            refusal(&history, retired, &after, is_kept)?
+        }
+    };
     let mut plan = ChangePlan {
-        needs_rebuild: lost(&changes, &before, &after, is_whole),
+        refused: refused.map(|error| error.to_string()),
+        needs_rebuild: lost,
         computes_everything: conversion.is_none(),
-        log_from: if is_whole { None } else { first_logged(reader)? },
+        log_from: if retired.is_some() { first_logged(reader)? } else { None },
         changes,
         ..ChangePlan::default()
     };
@@ -79,6 +104,34 @@ pub fn plan_change_of(reader: &StateReader, pipeline: &Pipeline) -> Result<Chang
         list.push(entry.name.clone());
     }
     Ok(plan)
+}
+
+/// Why a change that loses nothing can't be made on a log whose oldest events were retired. `is_kept`: it takes the same from
+/// events.
+fn refusal(
+    history: &History<'_>,
+    retired: RetiredLog,
+    after: &Definitions,
+    is_kept: bool,
+) -> Result<Option<Error>, Error> {
+    for sink in &after.sinks {
+        if let Some(epoch) = follows(history.state, &sink.name, u64::MAX)?
+            && !history.can_be_at(epoch)?
+        {
+            return Ok(Some(retired.lacks_for_sink(&sink.name)));
+        }
+    }
+    if is_kept || !history.may_lack_waiting()? {
+        return Ok(None);
+    }
+    // As if it were made behind all there is.
+    let change = Rebuild { epoch: u64::MAX, before: history.stored.definitions.clone() };
+    let mut stored = Stored { definitions: after.clone(), rebuilds: history.stored.rebuilds.clone() };
+    stored.rebuilds.push(change);
+    match (History { stored: &stored, ..*history }).converted() {
+        Err(error @ Error::LogRetired { .. }) => Ok(Some(error)),
+        converted => converted.map(|_| None),
+    }
 }
 
 /// The engine's time at the first epoch in the log.

@@ -18,6 +18,7 @@ use crate::{
     error::Error,
     event::{IntoEvent, batch_of},
     lifecycle::{EngineState, Lifecycle},
+    logger::trouble::Trouble,
     metrics::Metrics,
     monitor::Rates,
     pipeline::Pipeline,
@@ -96,7 +97,7 @@ pub(crate) struct Shared {
     /// `None` without a state directory.
     pub(crate) checkpoints: Option<Arc<Control>>,
     pub(crate) replay: watch::Receiver<ReplayProgress>,
-    pub(crate) log_trouble: Arc<Mutex<Option<String>>>,
+    pub(crate) trouble: Arc<Trouble>,
     pub(crate) sources: Vec<Arc<SourceHandle>>,
     pub(crate) sinks: Vec<Arc<SinkHandle>>,
 }
@@ -138,7 +139,8 @@ impl Engine {
         &self.shared.name
     }
 
-    /// What is computed.
+    /// What is computed. What indices of traits and segments point into: on an existing state directory these stand in the order
+    /// in which it came to know them, which need not be the file's.
     pub fn spec(&self) -> &PipelineSpec {
         self.shared.plan.spec()
     }
@@ -170,6 +172,12 @@ impl Engine {
     pub async fn submit(&self, events: RawEvents) -> Result<Receipt, Error> {
         self.check_open()?;
         Ok(self.shared.intake.send(None, events, None).await?)
+    }
+
+    /// As [`submit`](Self::submit), of events that come from the quarantine.
+    pub(crate) async fn submit_again(&self, events: RawEvents) -> Result<Receipt, Error> {
+        self.check_open()?;
+        Ok(self.shared.intake.send_again(events).await?)
     }
 
     /// Hands in one event if there is room at once.
@@ -332,6 +340,7 @@ impl Engine {
             events: metrics.events.get(),
             duplicates: metrics.duplicates.get(),
             quarantined: metrics.quarantined_by_reason(),
+            quarantine_lost: metrics.quarantine_lost.get(),
             bad_numbers: metrics.bad_numbers.get(),
             long_identifiers: metrics.long_identifiers.get(),
             epochs: metrics.epochs.get(),
@@ -348,7 +357,8 @@ impl Engine {
             memory_bytes: shared.rates.memory_bytes(),
             over_memory_limit: shared.intake.is_over_memory(),
             checkpoint: shared.checkpoints.as_ref().map(|control| control.status()),
-            log_trouble: shared.log_trouble.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            log_trouble: shared.trouble.log(),
+            quarantine_trouble: shared.trouble.quarantine(),
             sources: shared.sources.iter().map(|source| source.status()).collect(),
             sinks: shared.sinks.iter().map(|sink| sink.status()).collect(),
         }

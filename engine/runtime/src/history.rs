@@ -5,18 +5,18 @@
 //! since when who is a member, follow from the log and the changes alone, whatever checkpoints there are.
 //!
 //! Where a change leaves identifiers and clock as they are, an era's first state is put together from the last one of the era
-//! before: traits that are computed as before keep their values, new ones are filled from the log. Else all of the log is
-//! computed anew.
+//! before: traits that are computed as before keep their values, new ones are filled from the log, and what the dedup window
+//! knows goes on to be known. Else all of the log is computed anew.
 
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
-use tidewater_model::{HashKey, PipelineSpec, ProfileId, Timestamp};
+use tidewater_model::{Dedup, HashKey, PipelineSpec, ProfileId, Timestamp};
 use tidewater_operators::{
     Plan,
-    ingest::PaddedEvent,
+    ingest::{PaddedEvent, Refile},
     snapshot::{Conversion, Damaged, Filled, split_rest},
 };
 use tidewater_storage::{Checkpoints, EpochEntry, Manifest, StateReader, StorageError};
@@ -24,7 +24,7 @@ use tidewater_storage::{Checkpoints, EpochEntry, Manifest, StateReader, StorageE
 use crate::{
     checkpoint::{
         choose::fits,
-        pieces::{kind, write_members, write_messages},
+        pieces::{kind, read_messages, write_members, write_messages},
         restore::{check, unreadable},
     },
     error::Error,
@@ -33,6 +33,8 @@ use crate::{
     rebuild::Stored,
     retention::RetiredLog,
 };
+
+mod foretold;
 
 /// A state directory and the definitions it was run with, one after the other.
 pub(crate) struct History<'a> {
@@ -74,25 +76,14 @@ impl History<'_> {
         self.before(self.stored.rebuilds.len(), None)
     }
 
-    /// The present era's first state, before its first epoch, if it is put together from the one before. That epoch need not
-    /// be in the log yet.
+    /// The present era's first state, before its first epoch, if it is put together from the one before.
     pub(crate) fn converted(&self) -> Result<Option<Point>, Error> {
         let era = self.stored.rebuilds.len();
-        let plan = self.plan(era)?;
-        match self.conversion(era, &plan)? {
-            Some(conversion) => self.convert(era, &conversion, plan).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// Whether the present era's first state is put together from the one before.
-    pub(crate) fn is_converted(&self) -> Result<bool, Error> {
-        let era = self.stored.rebuilds.len();
         if era == 0 {
-            return Ok(false);
+            return Ok(None);
         }
         let plan = self.plan(era)?;
-        Ok(self.conversion(era, &plan)?.is_some())
+        self.conversion(era, &plan)?.map(|conversion| self.convert(era, &conversion, plan)).transpose()
     }
 
     fn before(&self, era: usize, epoch: Option<u64>) -> Result<Point, Error> {
@@ -128,11 +119,6 @@ impl History<'_> {
     }
 
     fn conversion(&self, era: usize, plan: &Plan) -> Result<Option<Conversion>, Error> {
-        let (before, after) = (self.definitions(era - 1), self.definitions(era));
-        // What the dedup window remembers is stored by halves of it.
-        if before.dedup != after.dedup {
-            return Ok(None);
-        }
         let old = self.plan(era - 1)?;
         Ok(Conversion::between(&old, plan))
     }
@@ -170,13 +156,9 @@ impl History<'_> {
         old.replay(self.state, epoch, &mut |_| {})?;
         let before = members(&mut old.lockstep)?;
         let old_plan = Arc::clone(&old.lockstep.plan);
-        let pieces = old.into_pieces()?;
-        let (mut links, mut waiting) = (Vec::new(), Vec::new());
-        for piece in &pieces.rest {
-            let (of_links, of_events) = split_rest(&old_plan, piece).map_err(unreadable)?;
-            links.push(of_links);
-            waiting.push(of_events);
-        }
+        let mut pieces = old.into_pieces()?;
+        refile(&mut pieces, old_plan.spec().dedup, plan.spec().dedup)?;
+        let (links, mut waiting) = split_waiting(&old_plan, &mut pieces)?;
         let mut filled = Filled::default();
         let is_waiting = waiting.iter().any(|piece| !piece.is_empty());
         if !conversion.is_complete() || is_waiting && !conversion.keeps_events() {
@@ -244,6 +226,35 @@ impl History<'_> {
         })?;
         Ok(waiting)
     }
+}
+
+/// Pieces of what is not stored with a node.
+type Rest = Vec<Vec<u8>>;
+
+/// The links that were taken back, and the events that wait for their time, of all pieces that hold such; these are given up.
+fn split_waiting(plan: &Plan, pieces: &mut Pieces) -> Result<(Rest, Rest), Error> {
+    let rest = std::mem::take(&mut pieces.rest);
+    let split: Result<Vec<_>, _> = rest.iter().map(|piece| split_rest(plan, piece)).collect();
+    Ok(split.map_err(unreadable)?.into_iter().unzip())
+}
+
+/// Files messages that are remembered by the halves of another dedup window.
+fn refile(pieces: &mut Pieces, old: Dedup, new: Dedup) -> Result<(), Error> {
+    if old == new {
+        return Ok(());
+    }
+    let refile = Refile::new((old, pieces.manifest.dedup_half), new, pieces.manifest.now);
+    for piece in std::mem::take(&mut pieces.messages) {
+        let (half, entries) = read_messages(&piece).map_err(unreadable)?;
+        let Some(half) = refile.half(half) else { continue };
+        let refiled = vec![(half, entries.map(|entry| Refile::entry(half, entry)).collect())];
+        write_messages(&refiled, |piece| {
+            pieces.messages.push(piece.to_vec());
+            Ok::<(), Error>(())
+        })?;
+    }
+    pieces.manifest.dedup_half = refile.current_half();
+    Ok(())
 }
 
 impl Point {

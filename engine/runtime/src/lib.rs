@@ -8,6 +8,7 @@
 //! that a slow disk or dataflow slows ingest down and a slow sink slows nothing. Engines share nothing: any number of
 //! them run in one process.
 
+mod absent;
 mod assembly;
 mod builder;
 mod change_plan;
@@ -18,6 +19,7 @@ pub mod dataflow;
 mod dead_letters;
 mod delivery;
 mod engine;
+mod era;
 mod error;
 mod event;
 mod history;

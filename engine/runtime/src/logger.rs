@@ -1,19 +1,24 @@
 //! The log thread: nothing is acknowledged before it is on disk, and one fsync serves all epochs that wait for it.
 
+pub(crate) mod refused;
+pub(crate) mod trouble;
+
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     ops::Range,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tidewater_connector_api::{Accepted, Position, RawEvents, ReceiptSender, SendError};
 use tidewater_model::{RejectReason, Timestamp};
-use tidewater_storage::{
-    Appended, EpochHeader, Extent, Filter, LogWriter, NewRecord, Quarantine, StorageError,
-};
+use tidewater_storage::{EpochHeader, Extent, LogWriter, NewRecord};
 use tokio::sync::oneshot;
 
+use self::{
+    refused::{Refused, Removal},
+    trouble::Trouble,
+};
 use crate::{
     error::Error,
     lifecycle::Lifecycle,
@@ -22,21 +27,18 @@ use crate::{
     publisher::ToPublisher,
     retention::seal::SealSender,
     sequencer::intake::Intake,
-    threads::{self, Receiver, Sender},
+    threads::{Receiver, Sender},
 };
 
 /// One fsync is not made to wait for more than this many bytes.
 const GROUP_BYTES: u64 = 32 << 20;
-
-/// How long to wait on a full disk or a full quarantine before the next attempt.
-const NO_SPACE_WAIT: Duration = Duration::from_secs(1);
 
 /// A message to the log thread.
 pub(crate) enum ToLog {
     /// Something to make durable.
     Entry(LogEntry),
     /// Take these events out of quarantine; answers how many they were.
-    Redriven(BTreeSet<u64>, oneshot::Sender<Result<u64, Error>>),
+    Remove(Removal, oneshot::Sender<Result<u64, Error>>),
     /// Say how much is durable.
     Extent(oneshot::Sender<Result<Extent, Error>>),
 }
@@ -61,6 +63,8 @@ pub(crate) struct TakenBatch {
     pub(crate) events: Arc<RawEvents>,
     pub(crate) accepted: Vec<Range<u32>>,
     pub(crate) source: Option<Arc<str>>,
+    /// They come from the quarantine.
+    pub(crate) is_again: bool,
 }
 
 /// A refused event.
@@ -137,13 +141,13 @@ pub(crate) struct Logger {
     pub(crate) receiver: Receiver<ToLog>,
     pub(crate) publisher: Sender<ToPublisher>,
     pub(crate) log: LogWriter,
-    pub(crate) quarantine: Quarantine,
+    pub(crate) refused: Refused,
     pub(crate) positions: Positions,
     pub(crate) intake: Arc<Intake>,
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) trouble: Arc<Mutex<Option<String>>>,
+    pub(crate) trouble: Arc<Trouble>,
     pub(crate) sealer: SealSender,
 }
 
@@ -171,7 +175,7 @@ impl Logger {
     fn group(&mut self, first: ToLog, group: &mut Vec<LogEntry>) -> Result<(), Error> {
         let mut next = Some(first);
         let (mut bytes, mut refused) = (0, false);
-        let (mut redriven, mut extents) = (Vec::new(), Vec::new());
+        let (mut removals, mut extents) = (Vec::new(), Vec::new());
         while let Some(message) = next {
             match message {
                 ToLog::Entry(entry) => {
@@ -179,11 +183,10 @@ impl Logger {
                     group.push(entry);
                     let entry = &group[group.len() - 1];
                     refused |= !entry.rejects.is_empty();
-                    bytes += write(&mut self.log, &mut self.quarantine, entry, |trouble| {
-                        note_trouble(&self.trouble, &self.lifecycle, trouble)
-                    })?;
+                    let with = (&*self.trouble, &*self.lifecycle);
+                    bytes += write(&mut self.log, &mut self.refused, entry, with)?;
                 }
-                ToLog::Redriven(ids, done) => redriven.push((ids, done)),
+                ToLog::Remove(removal, done) => removals.push((removal, done)),
                 ToLog::Extent(done) => extents.push(done),
             }
             next = if bytes < GROUP_BYTES { self.receiver.try_recv().ok() } else { None };
@@ -198,20 +201,19 @@ impl Logger {
             }
         }
         if refused {
-            self.quarantine.sync()?;
+            self.refused.sync()?;
         }
         if bytes > 0 {
             self.log.sync()?;
             self.metrics.log_synced(started.elapsed());
             self.metrics.log_bytes.add(bytes);
         }
-        for (ids, done) in redriven {
-            let marked = self.quarantine.mark_redriven(&Filter::Ids(ids)).map_err(Error::from);
+        for (removal, done) in removals {
             // Whoever asked may have gone.
-            let _ = done.send(marked);
+            let _ = done.send(self.refused.remove(&removal));
         }
         for done in extents {
-            let _ = done.send(Extent::of(&self.log, &self.quarantine).map_err(Error::from));
+            let _ = done.send(Extent::of(&self.log, self.refused.quarantine()).map_err(Error::from));
         }
         Ok(())
     }
@@ -231,64 +233,21 @@ impl Logger {
     }
 }
 
-/// Appends an entry and its refused events, waiting for room; returns the bytes the log has grown.
+/// Appends an entry and its refused events, waiting for room on the disk; returns the bytes the log has grown.
 fn write(
     log: &mut LogWriter,
-    quarantine: &mut Quarantine,
+    refused: &mut Refused,
     entry: &LogEntry,
-    mut trouble: impl FnMut(Option<String>) -> Result<(), Error>,
+    (trouble, lifecycle): (&Trouble, &Lifecycle),
 ) -> Result<u64, Error> {
     for reject in &entry.rejects {
-        with_room(&mut trouble, || match quarantine.append(&entry.record(reject)) {
-            Ok(Appended::Stored(_)) => Ok(Some(0)),
-            Ok(Appended::Full) => Ok(None),
-            Err(error) => Err(error),
-        })?;
+        let is_again = entry.batches[reject.batch].is_again;
+        trouble.with_room(lifecycle, || refused.keep(&entry.record(reject), is_again))?;
     }
     match &entry.header {
         None => Ok(0),
-        Some(header) => with_room(&mut trouble, || log.append_events(header, entry.accepted()).map(Some)),
+        Some(header) => trouble.with_room(lifecycle, || log.append_events(header, entry.accepted())),
     }
-}
-
-/// Tries until there is room. What can't be stored is not acknowledged, so it must not be dropped either.
-fn with_room(
-    trouble: &mut impl FnMut(Option<String>) -> Result<(), Error>,
-    mut attempt: impl FnMut() -> Result<Option<u64>, StorageError>,
-) -> Result<u64, Error> {
-    let mut waited = false;
-    loop {
-        let lack = match attempt() {
-            Ok(Some(bytes)) => {
-                if waited {
-                    trouble(None)?;
-                }
-                return Ok(bytes);
-            }
-            Ok(None) => "the quarantine is full: redrive or drop events".to_owned(),
-            Err(error @ StorageError::NoSpace { .. }) => error.to_string(),
-            Err(error) => return Err(error.into()),
-        };
-        trouble(Some(lack))?;
-        waited = true;
-        threads::sleep(NO_SPACE_WAIT);
-    }
-}
-
-/// Shows the trouble in the status; an engine that is to stop does not wait for room.
-fn note_trouble(
-    shown: &Mutex<Option<String>>,
-    lifecycle: &Lifecycle,
-    trouble: Option<String>,
-) -> Result<(), Error> {
-    if let Some(trouble) = &trouble {
-        if lifecycle.is_stopping() {
-            return Err(Error::failed(trouble.as_str()));
-        }
-        tracing::error!(trouble, "the log waits");
-    }
-    *shown.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -17,8 +17,10 @@ use tidewater_operators::dataflow::WorkerStats;
 pub const EVENTS: &str = "tidewater_events_total";
 /// Events dropped as duplicates.
 pub const DUPLICATES: &str = "tidewater_events_duplicate_total";
-/// Events put in quarantine, by `reason`.
+/// Events refused and, but for those lost, put in quarantine, by `reason`.
 pub const QUARANTINED: &str = "tidewater_events_quarantined_total";
+/// Refused events that found no room in the quarantine and are not kept; [`QUARANTINED`] counts them too.
+pub const QUARANTINE_LOST: &str = "tidewater_quarantine_lost_total";
 /// Values that read as null because they are no number or too large for one.
 pub const BAD_NUMBERS: &str = "tidewater_values_not_numeric_total";
 /// Identifier values that were too long to be used.
@@ -84,7 +86,8 @@ pub fn describe() {
 
     describe_counter!(EVENTS, Unit::Count, "events accepted into an epoch");
     describe_counter!(DUPLICATES, Unit::Count, "events dropped as duplicates");
-    describe_counter!(QUARANTINED, Unit::Count, "events put in quarantine, by reason");
+    describe_counter!(QUARANTINED, Unit::Count, "events refused, by reason");
+    describe_counter!(QUARANTINE_LOST, Unit::Count, "refused events that the full quarantine did not keep");
     describe_counter!(BAD_NUMBERS, Unit::Count, "values that read as null because they are no number");
     describe_counter!(LONG_IDENTIFIERS, Unit::Count, "identifier values too long to be used");
     describe_counter!(EPOCHS, Unit::Count, "epochs cut");
@@ -148,6 +151,7 @@ pub(crate) struct Metrics {
     pub(crate) duplicates: Tally,
     /// In the order of [`RejectReason::ALL`].
     quarantined: Vec<Tally>,
+    pub(crate) quarantine_lost: Tally,
     pub(crate) bad_numbers: Tally,
     pub(crate) long_identifiers: Tally,
     pub(crate) epochs: Tally,
@@ -179,6 +183,7 @@ impl Metrics {
             events: counter(EVENTS),
             duplicates: counter(DUPLICATES),
             quarantined: RejectReason::ALL.into_iter().map(by_reason).collect(),
+            quarantine_lost: counter(QUARANTINE_LOST),
             bad_numbers: counter(BAD_NUMBERS),
             long_identifiers: counter(LONG_IDENTIFIERS),
             epochs: counter(EPOCHS),

@@ -28,6 +28,7 @@ pub use crate::change_plan::{ChangePlan, plan_change, plan_change_of};
 pub use crate::{
     dead_letters::{drop_for_good as drop_dead_letters, read as dead_letters, retry as retry_dead_letters},
     lockstep::{Identity, Membership},
+    quarantine::drop_for_good as drop_quarantined,
 };
 
 /// A state directory as of its last epoch.

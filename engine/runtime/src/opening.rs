@@ -9,23 +9,25 @@ use std::{
 use tidewater_model::HashKey;
 use tidewater_operators::Plan;
 use tidewater_storage::{
-    AckFile, Checkpoints, DeadLetterOptions, EpochEntry, EpochHeader, Files, LogArchive, LogOptions,
-    LogReader, LogWriter, NewState, Outbox, OutboxOptions, Quarantine, QuarantineOptions, Recovered,
-    StateDir, StateReader, StorageError, Store,
+    AckFile, Checkpoints, DeadLetterOptions, Files, LogArchive, LogOptions, LogReader, LogWriter, NewState,
+    Outbox, OutboxOptions, Quarantine, QuarantineOptions, Recovered, StateDir, StateReader, StorageError,
+    Store,
 };
 
 use crate::{
+    absent::Absent,
     checkpoint::{
         choose,
         restore::{self, Found},
     },
     clock::Random,
     delivery::{correction::Correction, letters::Letters},
+    era::{Entered, Entering},
     error::Error,
     history::{History, Point},
     newcomers,
-    pipeline::{DefinitionChange, Definitions, Pipeline, diff},
-    rebuild::{Rebuild, Stored, corrections},
+    pipeline::Pipeline,
+    rebuild::{Stored, corrections, follows},
     retention::RetiredLog,
 };
 
@@ -43,6 +45,7 @@ pub(crate) struct OpenState {
     /// The checkpoints there are, and the one to begin with.
     pub(crate) found: Found,
     pub(crate) checkpoints: Checkpoints,
+    pub(crate) absent: Absent,
     /// The definitions, as checkpoints keep them.
     pub(crate) definitions: Vec<u8>,
     /// The log, behind the checkpoint.
@@ -86,6 +89,7 @@ pub(crate) struct Opening {
     pub(crate) log: LogOptions,
     /// How much the dead letters of each may be.
     pub(crate) letter_bytes: u64,
+    pub(crate) quarantine: QuarantineOptions,
 }
 
 impl Opening {
@@ -103,27 +107,22 @@ impl Opening {
         let (mut log, cut) = state.open_log(self.log)?;
         report("log", cut);
         let retired = RetiredLog::of(state.reader())?.inspect(RetiredLog::tell);
-        let (stored, converted) =
-            check_definitions(&mut state, &self.pipeline, &mut log, (self.rebuild, retired), &self.sinks)?;
-        let (quarantine, cut) = state.open_quarantine(QuarantineOptions::default())?;
+        let entering = Entering { retired, rebuild: self.rebuild, sinks: &self.sinks };
+        let Entered { stored, plan, first } =
+            entering.enter(&mut state, &mut log, self.pipeline.definitions())?;
+        let (quarantine, cut) = state.open_quarantine(self.quarantine)?;
         report("quarantine", cut);
-        let plan = Plan::compile(self.pipeline.spec().clone(), state.meta().key)?;
         let mut sinks = HashMap::new();
         for name in &self.sinks {
             sinks.insert(name.clone(), self.open_sink(&state, name)?);
         }
         let checkpoints = state.open_checkpoints()?;
         let changeover = stored.changeover();
-        // One that is to be corrected gets, at the changeover, all that it lacks by then. One that is new needs nothing of what
-        // came before.
-        let epoch = |has| if stored.is_behind(has) { changeover } else { has };
-        let known = sinks.iter().filter(|(_, sink)| !sink.is_new());
-        let known: HashMap<String, Option<u64>> =
-            known.map(|(name, sink)| (name.clone(), Some(epoch(sink.has)))).collect();
+        let last = log.durable_epoch();
+        let (known, behind) = known(state.reader(), &stored, &sinks, last)?;
         let history = History { state: state.reader(), stored: &stored, key: state.meta().key, workers: 1 };
-        let mut found = find(&history, &checkpoints, &known, (log.durable_epoch(), converted))?;
-        let behind = sinks.iter().map(|(name, sink)| (name.clone(), sink.has));
-        let corrections = corrections(&history, behind)?;
+        let mut found = find(&history, &checkpoints, &known, last, first)?;
+        let corrections = corrections(&history, behind.into_iter())?;
         if let Some(usable) = &found.usable {
             let is_there = |name: &String| usable.delivered.contains(name) && !corrections.contains_key(name);
             for (_, sink) in sinks.iter_mut().filter(|(name, _)| is_there(name)) {
@@ -145,8 +144,9 @@ impl Opening {
             use tidewater_operators::planted::{Bug, active};
             from + u64::from(found.usable.is_some() && active(Bug::TailBeginsTooLate))
         };
+        let absent = Absent::find(&state, &self.sinks, &stored, &found.all)?;
         // Those of earlier definitions say what a sink that follows them has.
-        if found.is_certain && corrections.is_empty() {
+        if found.is_certain && corrections.is_empty() && absent.earlier().is_empty() {
             // Those that are of no use must not come to count again once the log has grown past them.
             checkpoints.keep(&found.all)?;
         }
@@ -159,6 +159,7 @@ impl Opening {
             log,
             found,
             checkpoints,
+            absent,
             definitions: choose::encode(&stored.definitions)?,
             log_reader,
             log_bytes: state.reader().log_bytes(from)?,
@@ -203,129 +204,50 @@ fn check_key(state: &StateDir, pipeline: &Pipeline) -> Result<(), Error> {
     }
 }
 
-/// Compares the stored definitions with those that are to run, and stores these; the state that these begin with, if it had to
-/// be put together before they could be stored.
-fn check_definitions(
-    state: &mut StateDir,
-    pipeline: &Pipeline,
-    log: &mut LogWriter,
-    (rebuild, retired): (bool, Option<RetiredLog>),
-    sinks: &[String],
-) -> Result<(Stored, Option<Point>), Error> {
-    let mut stored = Stored::decode(&state.meta().definitions)?;
-    let definitions = pipeline.definitions();
-    if stored.definitions == definitions {
-        return Ok((stored, None));
-    }
-    let changes = diff(&stored.definitions, &definitions);
-    let lost = lost(&changes, &stored.definitions, &definitions, retired.is_none());
-    // Before anything is stored: the old file can still be run.
-    if let (false, Some(retired)) = (lost.is_empty(), retired) {
-        return Err(retired.lacks(format!("a changed pipeline ({})", lost.join("; "))));
-    }
-    if let Some(retired) = retired
-        && let Some(sink) = uncorrectable(state.reader(), retired, sinks)?
-    {
-        let what = format!(
-            "a changed pipeline with the sink `{sink}`, which lags or was not stopped in good order,"
-        );
-        return Err(retired.lacks(what));
-    }
-    if !lost.is_empty() && !rebuild {
-        return Err(Error::DefinitionChanged { changes: lost });
-    }
-    for change in &changes {
-        tracing::info!(%change, "definition changed");
-    }
-    let before = std::mem::replace(&mut stored.definitions, definitions);
-    let mut converted = None;
-    // Of an empty log nobody has seen a result.
-    if changes.iter().any(|change| change.affects_results) && log.durable_epoch() > 0 {
-        stored.rebuilds.push(Rebuild { epoch: log.next_epoch(), before });
-        if let Some(retired) = retired {
-            converted = Some(convert(state, &stored, retired)?);
-        }
-        begin_era(state.reader(), log)?;
-    }
-    state.set_definitions(stored.encode()?)?;
-    Ok((stored, converted))
-}
+/// By sink, up to which epoch no deltas need be made again for it.
+type Known = HashMap<String, Option<u64>>;
 
-/// The state that the new definitions begin with. What is left of a log may not do for it, and once they are stored there is no
-/// way back to the old ones but through it.
-fn convert(state: &StateDir, stored: &Stored, retired: RetiredLog) -> Result<Point, Error> {
-    let history = History { state: state.reader(), stored, key: state.meta().key, workers: 1 };
-    // Other identifiers and another clock have been refused.
-    history.converted()?.ok_or_else(|| retired.lacks("a pipeline with another `dedup` and other results"))
-}
-
-/// A sink whose members as of what it has acknowledged can't be computed any more, so that it can't be told what changes.
-fn uncorrectable(
+/// Of each sink that is not new, up to which epoch no deltas need be made again for it: one that is to be corrected gets, at the
+/// changeover, all that it lacks by then. Those that are, with what they have now. One that is new needs nothing of what came
+/// before.
+fn known(
     state: &StateReader,
-    retired: RetiredLog,
-    sinks: &[String],
-) -> Result<Option<String>, Error> {
-    let checkpoints: Vec<u64> = state.checkpoints()?.into_iter().flatten().map(|known| known.epoch).collect();
-    for sink in sinks {
-        let epoch = state.ack(sink)?.map_or(0, |ack| ack.epoch);
-        let is_known = |known: &u64| (retired.starts..=epoch + 1).contains(&(known + 1));
-        if epoch > 0 && !checkpoints.iter().any(is_known) {
-            return Ok(Some(sink.clone()));
+    stored: &Stored,
+    sinks: &HashMap<String, OpenSink>,
+    last: u64,
+) -> Result<(Known, Vec<(String, u64)>), Error> {
+    let (mut known, mut behind) = (HashMap::new(), Vec::new());
+    for (name, sink) in sinks.iter().filter(|(_, sink)| !sink.is_new()) {
+        let mut has = sink.has;
+        if stored.is_behind(has) {
+            has = has.max(follows(state, name, last)?.unwrap_or(0));
         }
+        if stored.is_behind(has) {
+            behind.push((name.clone(), has));
+        }
+        known.insert(name.clone(), Some(has.max(stored.changeover())));
     }
-    Ok(None)
-}
-
-/// The changes that lose something: all of the log must be computed anew, or what is computed anew is no more in the log.
-pub(crate) fn lost(
-    changes: &[DefinitionChange],
-    before: &Definitions,
-    after: &Definitions,
-    log_is_whole: bool,
-) -> Vec<String> {
-    let is_changed = |change: &DefinitionChange| {
-        let is_named = |name: &str| change.what == format!("trait `{name}`");
-        before.traits.iter().any(|entry| is_named(&entry.name))
-            && after.traits.iter().any(|entry| is_named(&entry.name))
-    };
-    let is_lost = |change: &&DefinitionChange| change.needs_rebuild || !log_is_whole && is_changed(change);
-    changes.iter().filter(is_lost).map(ToString::to_string).collect()
-}
-
-/// Logs the epoch with which other definitions begin: no events, no time passes.
-fn begin_era(state: &StateReader, log: &mut LogWriter) -> Result<(), Error> {
-    let mut last = EpochEntry::default();
-    state.log(log.durable_epoch())?.read(&mut last)?;
-    let EpochHeader { now, accepted_at, .. } = last.header;
-    let (epoch, first_place) = (log.next_epoch(), log.next_place());
-    let header = EpochHeader { epoch, now, accepted_at, first_place, positions: Vec::new() };
-    log.append_events(&header, [])?;
-    log.sync()?;
-    Ok(())
+    Ok((known, behind))
 }
 
 /// The checkpoints of the present definitions, and the one to begin with. If there is none yet because the pipeline was
-/// changed, and most of the state can be kept, it is made here.
+/// changed, and most of the state can be kept, it is made here, of the era's first state if that is there already.
 fn find(
     history: &History<'_>,
     checkpoints: &Checkpoints,
     acknowledged: &HashMap<String, Option<u64>>,
-    (last_epoch, converted): (u64, Option<Point>),
+    last_epoch: u64,
+    first: Option<Point>,
 ) -> Result<Found, Error> {
     let Stored { definitions, .. } = history.stored;
     let changeover = history.stored.changeover();
     let is_of_era = |epoch| (changeover..=last_epoch).contains(&epoch);
     let mut found = restore::find(history.state, definitions, is_of_era, acknowledged)?;
-    let can_begin = acknowledged.values().all(|epoch| epoch.is_some_and(|epoch| epoch >= changeover));
-    if found.usable.is_none() && can_begin && (converted.is_some() || history.is_converted()?) {
+    if found.usable.is_none()
+        && let Some(mut point) = first.map_or_else(|| history.converted(), |point| Ok(Some(point)))?
+    {
         let begun = std::time::Instant::now();
-        let point = match converted {
-            Some(mut point) => {
-                point.replay(history.state, changeover, &mut |_| {})?;
-                point
-            }
-            None => history.at(changeover)?,
-        };
+        point.replay(history.state, changeover, &mut |_| {})?;
         let manifest = point.write(checkpoints, choose::encode(definitions)?)?;
         tracing::info!(epoch = changeover, took = ?begun.elapsed(), "state converted to the changed pipeline");
         found.all.retain(|other| other.epoch != changeover);

@@ -10,6 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tidewater_model::delta::DeltaNames;
+use tidewater_storage::{Manifest, StateReader};
 
 use crate::{
     delivery::correction::{Correction, View},
@@ -54,13 +55,28 @@ impl Stored {
         self.rebuilds.last().map_or(0, |rebuild| rebuild.epoch)
     }
 
-    /// Whether a sink that has acknowledged `epoch` follows earlier definitions. One that has acknowledged nothing does not.
+    /// Whether a sink that has everything up to `epoch` follows earlier definitions; also if there was nothing so far. One that
+    /// is new follows none.
     pub(crate) fn is_behind(&self, epoch: u64) -> bool {
-        epoch > 0 && epoch < self.changeover()
+        epoch < self.changeover()
     }
 }
 
-/// The corrections of those of the sinks, each with its acknowledged epoch, that follow earlier definitions.
+/// Up to which epoch a sink has everything, or finds it in its outbox; `None` if it is new. `last` is the log's last epoch.
+pub(crate) fn follows(state: &StateReader, sink: &str, last: u64) -> Result<Option<u64>, Error> {
+    let ack = state.ack(sink)?.map(|ack| ack.epoch);
+    let has = state.outbox_through(sink, ack.unwrap_or(0))?;
+    if ack.is_none() && has == 0 {
+        return Ok(None);
+    }
+    // What brings a sink nothing is not acknowledged by it; but a checkpoint knows who lacked nothing.
+    let knows =
+        |manifest: &Manifest| manifest.epoch <= last && manifest.delivered.iter().any(|name| name == sink);
+    let known = state.checkpoints()?.into_iter().flatten().find(knows);
+    Ok(Some(has.max(known.map_or(0, |manifest| manifest.epoch))))
+}
+
+/// The corrections of those of the sinks, each with the epoch up to which it has everything, that follow earlier definitions.
 pub(crate) fn corrections(
     history: &History<'_>,
     sinks: impl Iterator<Item = (String, u64)>,

@@ -59,6 +59,9 @@ pub struct Settings {
     pub flush_deadline_ms: u64,
     /// Deltas that wait for a subscriber. One that falls further behind is told so and gets a new snapshot.
     pub subscriber_deltas: usize,
+    /// Bytes of refused events on disk: about a million. When they are used up the stream goes on: further ones are counted
+    /// and not kept, until some are redriven or dropped. What is there stays, since the oldest show what began.
+    pub quarantine_bytes: u64,
     /// Refused events that are kept without a state directory; the oldest go first.
     pub quarantine_ring: usize,
 }
@@ -105,6 +108,7 @@ impl Default for Settings {
             dead_letter_memory_bytes: 4 << 20,
             flush_deadline_ms: 30_000,
             subscriber_deltas: 65_536,
+            quarantine_bytes: 1 << 30,
             quarantine_ring: 10_000,
         }
     }
@@ -131,6 +135,7 @@ impl Settings {
             ("checkpoint_every_ms", self.checkpoint_every_ms),
             ("checkpoint_log_bytes", self.checkpoint_log_bytes),
             ("log_file_bytes", self.log_file_bytes),
+            ("quarantine_bytes", self.quarantine_bytes),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(Error::config(format!("`{name}` must be at least 1")));

@@ -30,6 +30,8 @@ pub struct Status {
     pub over_memory_limit: bool,
     /// The log can't be written, as when the disk is full; what is wrong. Events wait meanwhile.
     pub log_trouble: Option<String>,
+    /// The quarantine is full, which stops nothing; what is to be done. [`Counts::quarantine_lost`] says what it costs.
+    pub quarantine_trouble: Option<String>,
     /// The last checkpoint; `None` without a state directory.
     pub checkpoint: Option<CheckpointStatus>,
     /// In the order they were added.
@@ -46,8 +48,10 @@ pub struct Counts {
     pub events: u64,
     /// Events dropped as duplicates.
     pub duplicates: u64,
-    /// Events put in quarantine, by reason; every reason stands here.
+    /// Events refused, by reason; every reason stands here. They are in quarantine, but for those lost.
     pub quarantined: Vec<(RejectReason, u64)>,
+    /// Of these, events that found no room in the quarantine and are not kept.
+    pub quarantine_lost: u64,
     /// Values that read as null because they are no number or too large for one.
     pub bad_numbers: u64,
     /// Identifier values that were too long to be used.

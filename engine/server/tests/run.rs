@@ -264,6 +264,29 @@ fn how_large_an_event_may_be_is_up_to_its_source() {
 }
 
 #[test]
+fn a_large_event_that_is_refused_and_fed_again_stays_whole() {
+    let place = Place::new();
+    let source = "{ type: file, path: events.ndjson";
+    let limit = format!("{source}, max_event_bytes: 4MiB");
+    let strict = PIPELINE.replace("clock: event", "clock: event\nmin_time: 2026-01-01T00:00:00Z");
+    place.write("tidewater.yaml", &strict.replace(source, &limit));
+    let long = "x".repeat(2 << 20);
+    let event = format!(
+        "{{\"type\":\"track\",\"event\":\"Order Completed\",\"messageId\":\"m1\",\"userId\":\"u1\",\"timestamp\":\"2025-06-01T00:00:00Z\",\"long\":\"{long}\"}}"
+    );
+    place.write("events.ndjson", &format!("{event}\n"));
+    assert_success(&place.run(&["run"]));
+    assert_eq!(place.export("quarantine")[0]["event"], *event);
+    // Under what the file said before it is refused once more, by an engine that this command runs.
+    assert_eq!(stdout(&place.run(&["redrive"])), "0 accepted, 0 duplicates, 1 refused again\n");
+    let again = place.export("quarantine");
+    assert_eq!((again[0]["reason"].as_str(), again[0]["event"] == *event), (Some("bad_time"), true));
+    place.write("tidewater.yaml", &PIPELINE.replace(source, &limit));
+    assert_success(&place.run(&["run"]));
+    assert_eq!(stdout(&place.run(&["redrive"])), "1 accepted, 0 duplicates, 0 refused again\n");
+}
+
+#[test]
 fn a_damaged_log_is_an_error_everywhere() {
     let place = Place::with_shop(100_000);
     assert_success(&place.run(&["run"]));

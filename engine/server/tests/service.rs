@@ -154,6 +154,68 @@ sinks: { updates: { type: file, path: deltas.ndjson } }
 }
 
 #[test]
+fn a_full_quarantine_is_said_once_and_dropping_makes_room() {
+    let place = service(100);
+    let pipeline = place.read("tidewater.yaml");
+    place.write("events.ndjson", &(0..200).map(|n| format!("no json {n}\n")).collect::<String>());
+    let mut running = place.start(&["run", "--color", "never", "--quarantine-bytes", "4KiB"]);
+    let address = admin_address(&mut running);
+    running.until("the quarantine is full");
+    let append = |text: &str| {
+        let path = place.path("events.ndjson");
+        std::fs::OpenOptions::new().append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+    };
+    let order = |n: u32| {
+        format!(
+            "{{\"type\":\"track\",\"event\":\"Order Completed\",\"messageId\":\"m{n}\",\"userId\":\"u\",\"timestamp\":\"2026-01-0{n}T00:00:00Z\"}}\n"
+        )
+    };
+    append(&[order(1), order(2)].concat());
+    // The stream goes on, and all that is refused is counted.
+    let metric = |name: &str| {
+        let samples = samples(&get(&address, "/metrics").1);
+        samples
+            .iter()
+            .filter(|(sample, _)| sample.split('{').next() == Some(name))
+            .map(|(_, value)| value)
+            .sum::<f64>()
+    };
+    until("all are counted", || (metric("tidewater_events_quarantined_total") == 200.0).then_some(()));
+    until("both are accepted", || (metric("tidewater_events_total") == 2.0).then_some(()));
+    assert_eq!(get(&address, "/readyz"), (200, "ready\n".into()));
+    let kept = place.export("quarantine");
+    let lost = metric("tidewater_quarantine_lost_total");
+    assert_eq!(kept.len() as f64 + lost, 200.0);
+    assert_eq!(kept[0]["event"], "no json 0");
+
+    // Asking for what can't help loses nothing; dropping makes room.
+    let count = kept.len();
+    let asked = |arguments: &[&str]| stdout(&place.run(&[&["redrive"], arguments].concat()));
+    assert_eq!(asked(&[]), format!("0 accepted, 0 duplicates, {count} refused again\n"));
+    assert_eq!(place.export("quarantine").len(), count);
+    let id = place.export("quarantine")[0]["id"].to_string();
+    assert_eq!(asked(&["--drop", "--id", &id]), "1 dropped\n");
+    assert_eq!(asked(&["--drop", "--reason", "bad_time"]), "0 dropped\n");
+    assert_eq!(asked(&["--drop", "--reason", "bad_json"]), format!("{} dropped\n", count - 1));
+    assert_fails(&place.run(&["redrive", "--drop", "--id", &id]), 1, &[&format!("not in quarantine: {id}")]);
+    append("no json again\n");
+    until("room again", || (place.export("quarantine").len() == 1).then_some(()));
+    assert_eq!(metric("tidewater_quarantine_lost_total"), lost);
+    running.signal("TERM");
+    let (code, said) = running.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(said.matches("ERROR").count(), 1, "{said}");
+    assert!(said.contains("the quarantine has room again"), "{said}");
+
+    // Nothing runs now: the command does it itself, and the state is as it was.
+    assert_eq!(asked(&["--drop"]), "1 dropped\n");
+    assert!(place.export("quarantine").is_empty());
+    place.write("tidewater.yaml", &pipeline.replace(", follow: true", ""));
+    assert_success(&place.run(&["run"]));
+    assert_success(&place.run(&["verify"]));
+}
+
+#[test]
 fn an_address_that_is_taken_is_said() {
     let place = service(10);
     let mut running = place.start(&["run", "--color", "never"]);

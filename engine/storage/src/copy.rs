@@ -1,16 +1,18 @@
 //! Copies of a state directory: complete as of one epoch, or refused by whoever opens them.
 //!
 //! While an engine runs nothing stands still, so parts are copied in an order in which what is copied later covers what
-//! was copied before: checkpoints, acknowledgements, outboxes and dead letters, then log and quarantine as of one moment
-//! ([`Extent`]): dead letters hold all that an acknowledgement has moved past, the log every epoch that a checkpoint, an
-//! acknowledgement or an outbox is of, the quarantine every refused event that a source's position
-//! in the log lies behind, and of those that were redriven only what the log has. `meta` comes last.
+//! was copied before: checkpoints, outboxes, of each sink its acknowledgement and dead letters as of one moment, then log
+//! and quarantine as of one moment ([`Extent`]). An outbox has what a checkpoint counts on, and an acknowledgement covers
+//! what has gone from an outbox meanwhile; the log has every epoch that one of them is of, the quarantine every refused
+//! event that a source's position in the log lies behind, and of those that were redriven only what the log has. `meta` comes
+//! last.
 //!
 //! Until then a file says that the copy is unfinished. What never changes is linked where the file system can.
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::checkpoint;
@@ -67,7 +69,11 @@ impl Extent {
 
 /// Who wants files of a state directory to stay: what an owner would remove is left until a later time.
 #[derive(Debug, Default)]
-pub(crate) struct Holds(Mutex<usize>);
+pub(crate) struct Holds {
+    held: Mutex<usize>,
+    /// How often a file of dead letters was replaced.
+    replaced: AtomicU64,
+}
 
 /// Files stay until it is dropped.
 struct Hold(Arc<Holds>);
@@ -84,8 +90,17 @@ impl Holds {
         Some(self.lock()).filter(|held| **held == 0)
     }
 
+    /// A file of dead letters was replaced; to be said before the new one is written to.
+    pub(crate) fn replaced(&self) {
+        self.replaced.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn count_replaced(&self) -> u64 {
+        self.replaced.load(Ordering::SeqCst)
+    }
+
     fn lock(&self) -> MutexGuard<'_, usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -97,7 +112,7 @@ impl Drop for Hold {
 
 impl StateReader {
     /// Copies the state directory to `to`, which must be empty or not there. `extent` is asked once, when checkpoints and
-    /// acknowledgements have been copied.
+    /// what there is of sinks have been copied.
     ///
     /// The caller must have the directory to itself, or be the process that runs on it; files that this process would
     /// remove meanwhile stay until the copy is made.
@@ -120,7 +135,7 @@ impl StateReader {
             return Err(StorageError::Refused { detail }.into());
         }
         copy.checkpoints()?;
-        copy.sinks()?;
+        copy.sinks(self.holds())?;
         let extent = extent()?;
         copy.log(&self.log_place()?, &extent)?;
         copy.done.epoch = extent.epoch;
@@ -140,6 +155,9 @@ pub(crate) fn check_finished(files: &dyn Files, directory: &Path) -> Result<(), 
         _ => Ok(()),
     }
 }
+
+/// A file that is open, and how long it is.
+type Opened = (Box<dyn Blob>, u64);
 
 /// A copy under way.
 struct Copying<'a> {
@@ -200,37 +218,95 @@ impl<'a> Copying<'a> {
         self.sync(&self.to.join(CHECKPOINTS))
     }
 
-    /// What sinks have acknowledged, and then what waits for them: of an outbox that has moved on meanwhile what does not
-    /// follow on the acknowledgement is passed over.
-    fn sinks(&mut self) -> Result<(), StorageError> {
-        let sinks = self.growing(Path::new(ACKS))?;
-        self.growing(Path::new(DEAD_LETTERS))?;
-        for sink in sinks {
-            self.growing(&Path::new(OUTBOX).join(sink))?;
+    /// What waits for sinks, and then what they have acknowledged: what has gone from an outbox in between an acknowledgement
+    /// covers, which the other way round would be missing.
+    fn sinks(&mut self, holds: &Holds) -> Result<(), StorageError> {
+        let sinks = self.names(Path::new(ACKS))?;
+        for sink in &sinks {
+            self.outbox(&Path::new(OUTBOX).join(sink))?;
+        }
+        let letters = self.to.join(DEAD_LETTERS);
+        self.files.create_dir(&letters).map_err(|error| StorageError::io("create", &letters, error))?;
+        for sink in &sinks {
+            self.ack_and_letters(sink, holds)?;
+        }
+        self.sync(&letters)?;
+        self.sync(&self.to.join(ACKS))
+    }
+
+    /// The files of an outbox, of which the last may be being written to: it ends with its last whole record.
+    fn outbox(&mut self, name: &Path) -> Result<(), StorageError> {
+        let to = self.to.join(name);
+        self.files.create_dir(&to).map_err(|error| StorageError::io("create", &to, error))?;
+        for file in self.names(name)? {
+            if let Some((mut blob, bytes)) = self.open_if_there(&name.join(&file))? {
+                self.add(&mut *blob, bytes, &to.join(file))?;
+            }
+        }
+        self.sync(&to)
+    }
+
+    /// The acknowledgement of a sink with the dead letters as they were then. Any later ones could lack a letter that was
+    /// delivered since, where the destination is set back to what is acknowledged; any earlier ones lack a letter that the
+    /// acknowledgement has moved past.
+    fn ack_and_letters(&mut self, sink: &str, holds: &Holds) -> Result<(), StorageError> {
+        let (acks, letters) = (Path::new(ACKS).join(sink), Path::new(DEAD_LETTERS).join(sink));
+        // Until no letter is written for the microseconds of one round; each that is written is followed by an fsync.
+        let (ack, letter) = loop {
+            let replaced = holds.count_replaced();
+            let mut letter = self.open_replaced(&letters)?;
+            let ack = self.open_replaced(&acks)?;
+            let is_as_before = match &mut letter {
+                Some((blob, bytes)) => self.len(&mut **blob, &letters)? == *bytes,
+                None => true,
+            };
+            if is_as_before && holds.count_replaced() == replaced {
+                break (ack, letter);
+            }
+        };
+        for (name, found) in [(acks, ack), (letters, letter)] {
+            if let Some((mut blob, bytes)) = found {
+                self.add(&mut *blob, bytes, &self.to.join(name))?;
+            }
         }
         Ok(())
     }
 
-    /// The files of a directory, of which some may be being written to: they end with their last whole record. Their names.
-    fn growing(&mut self, name: &Path) -> Result<Vec<String>, StorageError> {
-        let (from, to) = (self.from.join(name), self.to.join(name));
+    /// The names in a directory, which need not be there, but of what is not finished.
+    fn names(&self, name: &Path) -> Result<Vec<String>, StorageError> {
+        let from = self.from.join(name);
         let mut names = match self.files.list(&from) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             names => names.map_err(|error| StorageError::io("list", &from, error))?,
         };
         names.retain(|name| !name.ends_with(crate::files::TEMPORARY_SUFFIX));
-        self.files.create_dir(&to).map_err(|error| StorageError::io("create", &to, error))?;
-        for name in &names {
-            let path = from.join(name);
-            let mut blob = match self.open(&path) {
-                Err(StorageError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => continue,
-                blob => blob?,
-            };
-            let bytes = blob.len().map_err(|error| StorageError::io("read", &path, error))?;
-            self.add(&mut *blob, bytes, &to.join(name))?;
-        }
-        self.sync(&to)?;
         Ok(names)
+    }
+
+    /// A file as long as it is now, if it is there. It can be read also after it was removed or replaced.
+    fn open_if_there(&self, name: &Path) -> Result<Option<Opened>, StorageError> {
+        let mut blob = match self.open(&self.from.join(name)) {
+            Err(StorageError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(None),
+            blob => blob?,
+        };
+        let bytes = self.len(&mut *blob, name)?;
+        Ok(Some((blob, bytes)))
+    }
+
+    /// The same of a file that may be replaced meanwhile. Whoever just then opens the old one is told that it is not there.
+    fn open_replaced(&self, name: &Path) -> Result<Option<Opened>, StorageError> {
+        loop {
+            let found = self.open_if_there(name)?;
+            let directory = name.parent().unwrap_or(Path::new(""));
+            let is_listed = |names: Vec<String>| names.iter().any(|other| name.ends_with(other));
+            if found.is_some() || !is_listed(self.names(directory)?) {
+                return Ok(found);
+            }
+        }
+    }
+
+    fn len(&self, blob: &mut dyn Blob, name: &Path) -> Result<u64, StorageError> {
+        blob.len().map_err(|error| StorageError::io("read", &self.from.join(name), error))
     }
 
     /// The log up to the extent: files that are written to no more, and of the last one what is durable.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tidewater_model::{HashKey, Timestamp};
 
 use crate::codec;
+use crate::copy::Holds;
 use crate::error::StorageError;
 use crate::files::{Files, Mode};
 use crate::frame::{
@@ -18,10 +19,16 @@ use crate::log::Recovered;
 use crate::quarantine::Appended;
 use crate::state::Claim;
 
+/// What nobody needs any more, letters that have gone and notes that later ones have replaced, is left in the file until it is
+/// more than this, and more than all the rest. So a file has twice the bytes that it needs at most, or these; and what is written
+/// again to give them back is never more than what was written since the last time.
+const SUPERFLUOUS_BYTES: u64 = 64 << 10;
+
 /// How much the dead letters of one sink may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeadLetterOptions {
-    /// At most this many bytes on disk; then [`Appended::Full`].
+    /// With a new letter at most this many bytes on disk, of what is needed; then [`Appended::Full`]. What is noted of letters
+    /// later is always taken.
     pub max_bytes: u64,
 }
 
@@ -114,18 +121,21 @@ struct Note {
 #[derive(Debug, Default)]
 struct Index {
     next_id: u64,
-    live: BTreeSet<u64>,
-    /// They still stand in the file.
-    gone: BTreeSet<u64>,
+    /// With the bytes of each in the file.
+    live: BTreeMap<u64, u64>,
     notes: BTreeMap<u64, Note>,
+    /// Bytes of these letters and notes in a file that has nothing else.
+    needed: u64,
 }
 
 impl Index {
-    fn add(&mut self, entry: Entry) {
+    /// Adds an entry that takes so many bytes.
+    fn add(&mut self, entry: Entry, bytes: u64) {
         match entry {
             Entry::Letter { id, .. } => {
                 self.next_id = self.next_id.max(id.saturating_add(1));
-                self.live.insert(id);
+                self.needed += bytes;
+                self.live.insert(id, bytes);
             }
             Entry::Marked(ids) => ids.iter().for_each(|id| self.note(*id, |note| note.is_marked = true)),
             Entry::Failed { id, reason, attempts, at } => self.note(id, |note| {
@@ -137,9 +147,8 @@ impl Index {
             }
             Entry::Gone(ids) => {
                 for id in ids {
-                    if self.live.remove(&id) {
-                        self.notes.remove(&id);
-                        self.gone.insert(id);
+                    if let Some(bytes) = self.live.remove(&id) {
+                        self.needed -= bytes + self.notes.remove(&id).map_or(0, |note| note.bytes(id));
                     }
                 }
             }
@@ -147,8 +156,11 @@ impl Index {
     }
 
     fn note(&mut self, id: u64, change: impl FnOnce(&mut Note)) {
-        if self.live.contains(&id) {
-            change(self.notes.entry(id).or_default());
+        if self.live.contains_key(&id) {
+            let note = self.notes.entry(id).or_default();
+            self.needed -= note.bytes(id);
+            change(note);
+            self.needed += note.bytes(id);
         }
     }
 }
@@ -159,6 +171,7 @@ pub struct DeadLetters {
     options: DeadLetterOptions,
     frames: FrameWriter,
     index: Index,
+    holds: Arc<Holds>,
     _claim: Claim,
 }
 
@@ -168,7 +181,7 @@ impl DeadLetters {
         path: PathBuf,
         key: HashKey,
         options: DeadLetterOptions,
-        claim: Claim,
+        (holds, claim): (Arc<Holds>, Claim),
     ) -> Result<(Self, Option<Recovered>), StorageError> {
         let directory = path.parent().unwrap_or(Path::new(""));
         files.create_dir(directory).map_err(|error| StorageError::io("create", directory, error))?;
@@ -182,7 +195,7 @@ impl DeadLetters {
             let header = FileHeader::new(Kind::DeadLetters, key, 1);
             (create_file(&*files, &path, header)?, Index { next_id: 1, ..Index::default() }, None)
         };
-        let mut letters = Self { files, options, frames, index, _claim: claim };
+        let mut letters = Self { files, options, frames, index, holds, _claim: claim };
         match letters.compact() {
             // Without room for a smaller copy the file stays as it is.
             Ok(()) | Err(StorageError::NoSpace { .. }) => Ok((letters, recovered)),
@@ -225,14 +238,17 @@ impl DeadLetters {
         let mut head = encode(&entry)?;
         head.extend_from_slice(letter.context);
         let size = (FRAME_HEADER_LEN + head.len() + letter.bytes.len()) as u64;
-        if self.frames.len() + size > self.options.max_bytes {
+        // Not for nothing: while there is no room this is asked again and again.
+        if self.frames.len() + size > self.options.max_bytes
+            && self.needed_bytes() + size <= self.options.max_bytes
+        {
             self.compact()?;
         }
         if self.frames.len() + size > self.options.max_bytes {
             return Ok(Appended::Full);
         }
-        self.frames.append(&head, letter.bytes)?;
-        self.index.add(entry);
+        let bytes = self.frames.append(&head, letter.bytes)?;
+        self.index.add(entry, bytes);
         Ok(Appended::Stored(id))
     }
 
@@ -299,16 +315,32 @@ impl DeadLetters {
     }
 
     fn write(&mut self, entry: Entry) -> Result<(), StorageError> {
-        self.frames.append(&encode(&entry)?, &[])?;
+        if self.superfluous_bytes() > SUPERFLUOUS_BYTES.max(self.needed_bytes()) {
+            match self.compact() {
+                // There may be room for this note all the same.
+                Ok(()) | Err(StorageError::NoSpace { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let bytes = self.frames.append(&encode(&entry)?, &[])?;
         self.frames.sync()?;
-        self.index.add(entry);
+        self.index.add(entry, bytes);
         Ok(())
     }
 
-    /// Gives back the space of letters that have gone.
+    /// The length of a file without what is superfluous.
+    fn needed_bytes(&self) -> u64 {
+        FILE_HEADER_LEN + self.index.needed
+    }
+
+    fn superfluous_bytes(&self) -> u64 {
+        self.frames.len().saturating_sub(self.needed_bytes())
+    }
+
+    /// Gives back the space of letters that have gone, and of notes that later ones have replaced.
     fn compact(&mut self) -> Result<(), StorageError> {
         self.frames.usable()?;
-        if self.index.gone.is_empty() {
+        if self.superfluous_bytes() == 0 {
             return Ok(());
         }
         let path = self.frames.path().to_owned();
@@ -319,7 +351,7 @@ impl DeadLetters {
             let mut payload = Vec::new();
             while source.next_live(&mut payload, 0)?.is_some() {
                 match decode(&source, &payload)?.0 {
-                    Entry::Letter { id, .. } if index.live.contains(&id) => {
+                    Entry::Letter { id, .. } if index.live.contains_key(&id) => {
                         writer.append(&payload, &[])?;
                     }
                     _ => {}
@@ -337,7 +369,7 @@ impl DeadLetters {
             Err(error @ StorageError::Poisoned { .. }) => return Err(self.frames.poison(error)),
             Err(error) => return Err(error),
         }
-        self.index.gone.clear();
+        self.holds.replaced();
         Ok(())
     }
 }
@@ -353,12 +385,18 @@ impl Note {
         entries.extend(self.superseded_by.map(|epoch| Entry::Superseded(vec![id], epoch)));
         entries
     }
+
+    /// Bytes of these entries in a file. What can't be encoded is not written either.
+    fn bytes(&self, id: u64) -> u64 {
+        let size = |entry: &Entry| encode(entry).map_or(0, |bytes| FRAME_HEADER_LEN + bytes.len());
+        self.entries(id).iter().map(size).sum::<usize>() as u64
+    }
 }
 
 /// Reads the dead letters of a sink in order.
 pub struct DeadLetterReader {
     reader: Option<FrameReader>,
-    live: BTreeSet<u64>,
+    live: BTreeMap<u64, u64>,
     notes: BTreeMap<u64, Note>,
     ids: Option<BTreeSet<u64>>,
 }
@@ -367,14 +405,14 @@ impl DeadLetterReader {
     /// Reads a file that another process may be appending to.
     pub(crate) fn open(files: &dyn Files, path: &Path) -> Result<Self, StorageError> {
         if !exists(files, path)? {
-            let (live, notes) = (BTreeSet::new(), BTreeMap::new());
+            let (live, notes) = (BTreeMap::new(), BTreeMap::new());
             return Ok(Self { reader: None, live, notes, ids: None });
         }
         let mut reader = FrameReader::open(files, path, Kind::DeadLetters)?;
         let (mut index, mut payload) = (Index::default(), Vec::new());
         // What became of letters stands behind them: once through for that, once for the letters.
-        while reader.next_live(&mut payload, 0)?.is_some() {
-            index.add(decode(&reader, &payload)?.0);
+        while let Some(frame) = reader.next_live(&mut payload, 0)? {
+            index.add(decode(&reader, &payload)?.0, frame.end - frame.offset);
         }
         reader.rewind();
         Ok(Self { reader: Some(reader), live: index.live, notes: index.notes, ids: None })
@@ -399,7 +437,7 @@ impl DeadLetterReader {
                 continue;
             };
             let is_wanted = self.ids.as_ref().is_none_or(|ids| ids.contains(&id));
-            if !is_wanted || !self.live.contains(&id) {
+            if !is_wanted || !self.live.contains_key(&id) {
                 continue;
             }
             let rest = payload.split_off(used);
@@ -450,7 +488,7 @@ fn scan(reader: &mut FrameReader) -> Result<Scanned, StorageError> {
         match reader.next(&mut payload, 0)? {
             Step::End => return Ok((index, synced, end, None)),
             Step::Frame(frame) => {
-                index.add(decode(reader, &payload)?.0);
+                index.add(decode(reader, &payload)?.0, frame.end - frame.offset);
                 (synced, end) = (frame.synced, frame.end);
             }
             Step::Bad(detail) => {

@@ -1,4 +1,6 @@
-//! Refused events: every one is kept with its reason until it has been redriven, or its source is told to wait.
+//! Refused events: every one that finds room is kept with its reason until it has been redriven or dropped.
+
+mod reader;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,21 +13,33 @@ use crate::codec;
 use crate::error::StorageError;
 use crate::files::{Blob, Files, Mode};
 use crate::frame::{
-    FILE_HEADER_LEN, FRAME_HEADER_LEN, FileHeader, FrameReader, FrameWriter, Kind, Step, Tail, create_file,
-    replace_file,
+    FRAME_HEADER_LEN, FileHeader, FrameReader, FrameWriter, Kind, MAX_PAYLOAD, create_file, replace_file,
 };
 use crate::log::Recovered;
 use crate::state::Claim;
 
+use reader::Scan;
+
+pub use reader::QuarantineReader;
+
 /// How many ids one entry marks as redriven at most, far below the limit on an entry.
 const IDS_PER_ENTRY: usize = 1 << 20;
+
+/// While events are being marked in parts their room is given back once it is this share of the limit: then the copies of the
+/// file that a redrive of everything takes are together about four times the limit, however small the parts are.
+const WORTH_COMPACTING: u64 = 8;
+
+/// No more of an event is kept whatever the options say: its entry must be one that can be written and read.
+const LARGEST_RECORD: usize = MAX_PAYLOAD / 2;
 
 /// How much a quarantine holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuarantineOptions {
-    /// At most this many bytes on disk; then [`Appended::Full`].
+    /// About how many bytes there may be on disk; then [`Appended::Full`]. What [`Quarantine::append_again`] takes may go
+    /// beyond it, by an eighth and what is appended before the next mark.
     pub max_bytes: u64,
-    /// Of a larger event only so many bytes are kept.
+    /// Of a larger event only so many bytes are kept. Who redrives needs whole ones, so this should be the largest event
+    /// that can be accepted; at most half of [`MAX_PAYLOAD`](crate::MAX_PAYLOAD) is kept.
     pub record_bytes: usize,
 }
 
@@ -72,6 +86,13 @@ impl Record {
     pub fn is_whole(&self) -> bool {
         self.bytes.len() as u64 == self.original_len
     }
+
+    /// About how many bytes it takes on disk.
+    pub fn size(&self) -> u64 {
+        /// What its numbers and lengths take, about.
+        const NUMBERS: usize = 20;
+        (FRAME_HEADER_LEN + NUMBERS + self.reason.len() + self.source.len() + self.bytes.len()) as u64
+    }
 }
 
 /// What became of a refused event.
@@ -80,7 +101,7 @@ impl Record {
 pub enum Appended {
     /// It is in the quarantine under this id; durable after [`Quarantine::sync`].
     Stored(u64),
-    /// There is no room; it was not taken and its source must wait until events have been redriven or dropped.
+    /// There is no room, and it was not taken. There will be some once events have been redriven or dropped.
     Full,
 }
 
@@ -114,9 +135,9 @@ enum Entry {
 
 /// The writing end of the quarantine; there is one at a time.
 ///
-/// To redrive: [`read`](Self::read), feed the events, wait until they are durable in the log, then
-/// [`mark_redriven`](Self::mark_redriven) their ids. A crash in between feeds them twice, which the engine's
-/// deduplication undoes; the other order would lose them.
+/// To redrive: [`read`](Self::read), feed the events, wait until they are durable in the log or, by
+/// [`append_again`](Self::append_again), here, then [`mark_read`](Self::mark_read) their ids. A crash in between feeds them
+/// twice, which the engine's deduplication undoes; the other order would lose them.
 pub struct Quarantine {
     files: Arc<dyn Files>,
     options: QuarantineOptions,
@@ -124,6 +145,12 @@ pub struct Quarantine {
     next_id: u64,
     live: u64,
     redriven: BTreeSet<u64>,
+    /// About how many bytes of the file are of no use: events that are redriven, and the marks that say so.
+    redriven_bytes: u64,
+    /// Marks are being made in parts, and more will follow.
+    marking: bool,
+    /// An event has found no room, and the file has not shrunk since.
+    full: bool,
     head: Vec<u8>,
     _claim: Claim,
 }
@@ -151,8 +178,22 @@ impl Quarantine {
             (create_file(&*files, &path, header)?, Scan::empty(1))
         };
         let Scan { next_id, live, redriven, recovered, .. } = scan;
-        let head = Vec::new();
-        let mut quarantine = Self { files, options, frames, next_id, live, redriven, head, _claim: claim };
+        // How much of it is theirs is not known; it matters only if there is no room to compact it here.
+        let redriven_bytes = if redriven.is_empty() { 0 } else { frames.len() };
+        let (marking, full, head) = (false, false, Vec::new());
+        let mut quarantine = Self {
+            files,
+            options,
+            frames,
+            next_id,
+            live,
+            redriven,
+            redriven_bytes,
+            marking,
+            full,
+            head,
+            _claim: claim,
+        };
         match quarantine.compact() {
             // Without room for a smaller copy the file stays as it is.
             Ok(()) | Err(StorageError::NoSpace { .. }) => Ok((quarantine, recovered)),
@@ -175,13 +216,33 @@ impl Quarantine {
         self.frames.len()
     }
 
+    /// Whether an event has found no room, and none was made since. A smaller one may find some all the same.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
     /// Stores a refused event.
     ///
     /// # Errors
     ///
     /// [`StorageError::NoSpace`]: it was not taken, the call may be repeated. [`StorageError::Poisoned`].
     pub fn append(&mut self, record: &NewRecord<'_>) -> Result<Appended, StorageError> {
-        let bytes = &record.bytes[..record.bytes.len().min(self.options.record_bytes)];
+        self.put(record, true)
+    }
+
+    /// Stores an event that was read here, has been fed once more and was refused again: also when there is no room for
+    /// others, since it is to take the place of the one that is marked next. What is in it stays.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append).
+    pub fn append_again(&mut self, record: &NewRecord<'_>) -> Result<Appended, StorageError> {
+        self.put(record, false)
+    }
+
+    fn put(&mut self, record: &NewRecord<'_>, is_new: bool) -> Result<Appended, StorageError> {
+        let kept = self.options.record_bytes.min(LARGEST_RECORD);
+        let bytes = &record.bytes[..record.bytes.len().min(kept)];
         let entry = Entry::Rejected {
             id: self.next_id,
             reason: record.reason.to_owned(),
@@ -191,10 +252,18 @@ impl Quarantine {
         };
         encode(&mut self.head, &entry)?;
         let size = (FRAME_HEADER_LEN + self.head.len() + bytes.len()) as u64;
-        if self.frames.len() + size > self.options.max_bytes {
-            self.compact()?;
+        let limit = self.options.max_bytes;
+        // Not for every event that finds no room: a copy of the file costs seconds, in which the caller's log waits.
+        let worth = if self.marking { limit / WORTH_COMPACTING } else { 0 };
+        if self.frames.len() + size > limit && self.redriven_bytes > worth {
+            match self.compact() {
+                // Where the disk has no room for a copy the event may still find some; tried again once as much is redriven.
+                Err(StorageError::NoSpace { .. }) => self.redriven_bytes = 0,
+                other => other?,
+            }
         }
-        if self.frames.len() + size > self.options.max_bytes {
+        if is_new && self.frames.len() + size > limit {
+            self.full = true;
             return Ok(Appended::Full);
         }
         self.frames.append(&self.head, bytes)?;
@@ -227,32 +296,67 @@ impl Quarantine {
     /// [`StorageError::Damaged`], [`StorageError::Io`].
     pub fn read(&self, filter: Filter) -> Result<QuarantineReader, StorageError> {
         let reader = self.frames.reader(&*self.files)?;
-        let (reader, redriven) = (Some(reader), self.redriven.clone());
-        Ok(QuarantineReader { reader, redriven, filter, payload: Vec::new() })
+        Ok(QuarantineReader::new(reader, self.redriven.clone(), self.next_id.saturating_sub(1), filter))
     }
 
-    /// Marks the events that `filter` lets through as redriven (or dropped), durably; returns how many they are.
+    /// Marks the events that `filter` lets through as redriven (or dropped), durably; returns how many they are. Reads all
+    /// of the file.
     ///
     /// # Errors
     ///
     /// [`StorageError::NoSpace`]: none or some are marked, the call may be repeated. [`StorageError::Poisoned`],
     /// [`StorageError::Damaged`], [`StorageError::Io`].
     pub fn mark_redriven(&mut self, filter: &Filter) -> Result<u64, StorageError> {
-        let mut ids = Vec::new();
+        let (mut ids, mut bytes) = (Vec::new(), 0);
         for record in self.read(filter.clone())? {
-            ids.push(record?.id);
+            let record = record?;
+            bytes += record.size();
+            ids.push(record.id);
         }
+        self.mark(&ids, bytes)
+    }
+
+    /// Marks events that the caller has read here, without looking for them again: their ids, and their
+    /// [sizes](Record::size) in all. Returns how many were not marked before. Behind the last part call
+    /// [`end_marks`](Self::end_marks).
+    ///
+    /// # Errors
+    ///
+    /// As [`mark_redriven`](Self::mark_redriven).
+    pub fn mark_read(&mut self, ids: &BTreeSet<u64>, bytes: u64) -> Result<u64, StorageError> {
+        let is_new = |id: &u64| *id < self.next_id && !self.redriven.contains(id);
+        let ids: Vec<u64> = ids.iter().copied().filter(is_new).collect();
+        self.marking = true;
+        self.mark(&ids, bytes)
+    }
+
+    fn mark(&mut self, ids: &[u64], bytes: u64) -> Result<u64, StorageError> {
         for chunk in ids.chunks(IDS_PER_ENTRY) {
             encode(&mut self.head, &Entry::Redriven(chunk.to_vec()))?;
-            self.frames.append(&self.head, &[])?;
+            self.redriven_bytes += self.frames.append(&self.head, &[])?;
             self.live = self.live.saturating_sub(chunk.len() as u64);
             self.redriven.extend(chunk);
+        }
+        if !ids.is_empty() {
+            self.redriven_bytes += bytes;
         }
         self.frames.sync()?;
         Ok(ids.len() as u64)
     }
 
-    /// Gives back the space of redriven events; done by itself on opening and before the quarantine is full.
+    /// Nothing more of what was read will be marked: its space is given back now if an event has found none, else as soon
+    /// as one would find none.
+    ///
+    /// # Errors
+    ///
+    /// As [`compact`](Self::compact).
+    pub fn end_marks(&mut self) -> Result<(), StorageError> {
+        self.marking = false;
+        if self.full { self.compact() } else { Ok(()) }
+    }
+
+    /// Gives back the space of redriven events, by a copy of the rest; done by itself on opening and before the quarantine
+    /// is full.
     ///
     /// # Errors
     ///
@@ -285,118 +389,8 @@ impl Quarantine {
             Err(error) => return Err(error),
         }
         self.redriven.clear();
+        (self.redriven_bytes, self.full) = (0, false);
         Ok(())
-    }
-}
-
-/// Reads quarantined events by id, without those that were redriven.
-pub struct QuarantineReader {
-    reader: Option<FrameReader>,
-    redriven: BTreeSet<u64>,
-    filter: Filter,
-    payload: Vec<u8>,
-}
-
-impl QuarantineReader {
-    /// Reads a file that another process may be appending to.
-    pub(crate) fn open(files: &dyn Files, path: &Path, filter: Filter) -> Result<Self, StorageError> {
-        let mut reader = FrameReader::open(files, path, Kind::Quarantine)?;
-        let mut redriven = BTreeSet::new();
-        let mut payload = Vec::new();
-        // What is redriven stands behind the events: once through for that, once for the events.
-        while reader.next_live(&mut payload, 0)?.is_some() {
-            if let (Entry::Redriven(ids), _) = decode(&reader, &payload)? {
-                redriven.extend(ids);
-            }
-        }
-        reader.rewind();
-        Ok(Self { reader: Some(reader), redriven, filter, payload })
-    }
-
-    pub(crate) fn empty() -> Self {
-        let redriven = BTreeSet::new();
-        Self { reader: None, redriven, filter: Filter::All, payload: Vec::new() }
-    }
-
-    fn read(&mut self) -> Result<Option<Record>, StorageError> {
-        let Some(reader) = &mut self.reader else { return Ok(None) };
-        while reader.next_live(&mut self.payload, 0)?.is_some() {
-            let (entry, used) = decode(reader, &self.payload)?;
-            let Entry::Rejected { id, reason, source, received_at, original_len } = entry else {
-                continue;
-            };
-            if !self.redriven.contains(&id) && self.filter.matches(id, &reason) {
-                let bytes = self.payload[used..].to_vec();
-                let record = Record { id, reason, source, received_at, bytes, original_len };
-                return Ok(Some(record));
-            }
-        }
-        Ok(None)
-    }
-}
-
-impl Iterator for QuarantineReader {
-    type Item = Result<Record, StorageError>;
-
-    /// The next record; ends after the first error.
-    fn next(&mut self) -> Option<Self::Item> {
-        let record = self.read();
-        if record.is_err() {
-            self.reader = None;
-        }
-        record.transpose()
-    }
-}
-
-/// What one pass over the file finds.
-struct Scan {
-    next_id: u64,
-    live: u64,
-    redriven: BTreeSet<u64>,
-    synced: u64,
-    end: u64,
-    recovered: Option<Recovered>,
-}
-
-impl Scan {
-    fn empty(next_id: u64) -> Self {
-        let (synced, end) = (FILE_HEADER_LEN, FILE_HEADER_LEN);
-        Self { next_id, live: 0, redriven: BTreeSet::new(), synced, end, recovered: None }
-    }
-
-    fn run(reader: &mut FrameReader) -> Result<Self, StorageError> {
-        let mut scan = Self::empty(reader.header().base);
-        let mut payload = Vec::new();
-        loop {
-            match reader.next(&mut payload, 0)? {
-                Step::End => break,
-                Step::Frame(frame) => {
-                    match decode(reader, &payload)?.0 {
-                        Entry::Rejected { id, .. } => {
-                            scan.next_id = scan.next_id.max(id.saturating_add(1));
-                            scan.live += 1;
-                        }
-                        Entry::Redriven(ids) => scan.redriven.extend(ids),
-                    }
-                    (scan.synced, scan.end) = (frame.synced, frame.end);
-                }
-                Step::Bad(detail) => {
-                    if reader.classify_tail()? == Tail::Damaged {
-                        return Err(reader.damaged(detail));
-                    }
-                    scan.recovered = Some(Recovered {
-                        file: reader.path().to_owned(),
-                        offset: scan.end,
-                        cut_bytes: reader.len() - scan.end,
-                        detail: detail.to_owned(),
-                    });
-                    break;
-                }
-            }
-        }
-        // Every mark names an event that stands before it, once.
-        scan.live = scan.live.saturating_sub(scan.redriven.len() as u64);
-        Ok(scan)
     }
 }
 

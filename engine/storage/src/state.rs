@@ -17,7 +17,7 @@ use crate::frame::{FileHeader, FrameReader, Kind, create_file};
 use crate::log::place::{LogFile, LogPlace};
 use crate::log::{FIRST_EPOCH, LogArchive, LogOptions, LogReader, LogWriter, Recovered};
 use crate::meta::{Meta, MetaFile};
-use crate::outbox::{Outbox, OutboxOptions};
+use crate::outbox::{self, Outbox, OutboxOptions};
 use crate::quarantine::{Filter, Quarantine, QuarantineOptions, QuarantineReader};
 use crate::store::Store;
 
@@ -225,6 +225,16 @@ impl StateReader {
     pub fn ack(&self, sink: &str) -> Result<Option<Ack>, StorageError> {
         acks::read_last(&*self.files, &self.path.join(ACKS), sink)
     }
+
+    /// Up to which epoch the outbox of `sink`, which has acknowledged this one, has everything; what a start would find there.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Io`], [`StorageError::Newer`].
+    pub fn outbox_through(&self, sink: &str, acknowledged: u64) -> Result<u64, StorageError> {
+        let directory = self.path.join(OUTBOX).join(encode_name(sink));
+        outbox::through(&*self.files, &directory, acknowledged)
+    }
 }
 
 /// A state directory to run on. Other processes are locked out until it and all that was opened from it are dropped.
@@ -425,7 +435,8 @@ impl StateDir {
     ) -> Result<(DeadLetters, Option<Recovered>), StorageError> {
         let path = self.reader.path.join(DEAD_LETTERS).join(encode_name(sink));
         let claim = self.claim(&path)?;
-        DeadLetters::open(self.files(), path, self.reader.meta.key, options, claim)
+        let holds = Arc::clone(&self.reader.holds);
+        DeadLetters::open(self.files(), path, self.reader.meta.key, options, (holds, claim))
     }
 
     /// Opens the writing end of the checkpoints.

@@ -51,10 +51,7 @@ pub struct Dedup {
 impl Dedup {
     /// Remembers nothing yet.
     pub fn new(remember: Remember) -> Self {
-        let half = match remember {
-            Remember::For(window) => Some((window.0 / 2 + window.0 % 2).max(1)),
-            Remember::Forever => None,
-        };
+        let half = half_of(remember);
         let ends = if half.is_some() { i64::MIN } else { i64::MAX };
         Self { half, current: i64::MIN, ends, table: Table::new(ID), swept: ALL }
     }
@@ -187,6 +184,60 @@ impl Dedup {
         for segment in 0..self.table.segments() {
             self.table.retain(segment, |entry| age(entry, before).saturating_add(jump) <= 2);
         }
+    }
+}
+
+/// Half a window in milliseconds; `None` for one that never ends.
+fn half_of(remember: Remember) -> Option<i64> {
+    match remember {
+        Remember::For(window) => Some((window.0 / 2 + window.0 % 2).max(1)),
+        Remember::Forever => None,
+    }
+}
+
+/// Takes what a window remembers over into one of another length.
+///
+/// Of a message only the half of the old window is known in which it was accepted. It counts as accepted when that ended, or
+/// now if it has not: so it is remembered for at least the new window, and by half of the old one longer than usual.
+#[derive(Clone, Copy, Debug)]
+pub struct Refile {
+    old: Option<i64>,
+    /// The oldest half of the old window that still counts.
+    oldest: i64,
+    new: Option<i64>,
+    now: i64,
+    /// Which half of the new window it is.
+    current: i64,
+}
+
+impl Refile {
+    /// From a window that is in this half of it at `now`.
+    pub fn new((old, half): (Remember, i64), new: Remember, now: Timestamp) -> Self {
+        let (old, new) = (half_of(old), half_of(new));
+        let oldest = if old.is_some() { half.saturating_sub(2) } else { i64::MIN };
+        let current = new.map_or(i64::MIN, |new| now.0.div_euclid(new));
+        Self { old, oldest, new, now: now.0, current }
+    }
+
+    /// Which half of the new window it is.
+    pub fn current_half(&self) -> i64 {
+        self.current
+    }
+
+    /// The half of the new window in which messages of this half of the old one stand; `None` if they don't count any more.
+    pub fn half(&self, half: i64) -> Option<i64> {
+        if half < self.oldest {
+            return None;
+        }
+        let Some(new) = self.new else { return Some(i64::MIN) };
+        let ended = self.old.map(|old| half.saturating_add(1).saturating_mul(old).saturating_sub(1));
+        let refiled = ended.map_or(self.now, |ended| ended.min(self.now)).div_euclid(new);
+        (refiled >= self.current.saturating_sub(2)).then_some(refiled)
+    }
+
+    /// The entry of a message that now stands in this half of the new window.
+    pub fn entry(half: i64, entry: u128) -> u128 {
+        entry & !(3 << HALF_SHIFT) | (half as u128 & 3) << HALF_SHIFT
     }
 }
 

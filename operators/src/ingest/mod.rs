@@ -22,7 +22,7 @@ mod values;
 pub(crate) use alias::{OpenAlias, open_aliases};
 pub use batch::EventBatch;
 pub use decoder::{DecodeStats, Decoded, Decoder, Scanned};
-pub use dedupe::{Dedup, Verdict};
+pub use dedupe::{Dedup, Refile, Verdict};
 pub use json::PaddedEvent;
 pub use message::MessageKey;
 

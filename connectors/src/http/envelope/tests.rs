@@ -102,6 +102,28 @@ fn sharing_does_not_make_a_small_body_large() {
     assert!(batch(body(50).as_bytes(), RawEvents::new(), &small).is_err());
 }
 
+#[test]
+fn what_is_too_large_is_kept_as_it_would_have_been_sent_on() {
+    let small = HttpSourceConfig { max_event_bytes: 40, ..config() };
+    let large = format!(r#"{{"userId":"{}"}}"#, "u".repeat(40));
+    let one = |events: &RawEvents, place| {
+        let event = String::from_utf8(events.get(place).to_vec()).unwrap();
+        assert_eq!(events.oversized(place), Some(event.len() as u64), "all of it is there");
+        event
+    };
+    let envelope = single(large.as_bytes(), "track", RawEvents::new(), &small).unwrap();
+    let open = large.strip_suffix('}').unwrap();
+    assert_eq!(one(&envelope.events, 0), format!(r#"{open},"type":"track"}}"#));
+
+    let context = r#""context":{"traits":{"email":"a@b.c"}}"#;
+    let body = format!(r#"{{"batch":[{{}},{large},[{large}]],"sentAt":2,{context}}}"#);
+    let envelope = batch(body.as_bytes(), RawEvents::new(), &small).unwrap();
+    assert_eq!(envelope.events.get(0), format!(r#"{{{context},"sentAt":2}}"#).as_bytes());
+    assert_eq!(envelope.events.oversized(0), None, "the limit is on what the client wrote");
+    assert_eq!(one(&envelope.events, 1), format!(r#"{open},{context},"sentAt":2}}"#));
+    assert_eq!(one(&envelope.events, 2), format!("[{large}]"), "no object, and as it was");
+}
+
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),

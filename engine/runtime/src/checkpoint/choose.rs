@@ -14,8 +14,8 @@ pub(crate) fn encode(definitions: &Definitions) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(definitions).map_err(|error| Error::config(error.to_string()))
 }
 
-/// Whether state computed with the definitions of a manifest is state of these: nothing that affects results differs, and
-/// what is stored by place stands in the same order.
+/// Whether state computed with the definitions of a manifest is state of these: nothing that affects results differs,
+/// what is stored by place stands in the same order, and messages are remembered by halves of the same dedup window.
 pub(crate) fn fits(manifest: &Manifest, definitions: &Definitions) -> bool {
     let Ok(stored) = serde_json::from_slice::<Definitions>(&manifest.definitions) else { return false };
     let names = |definitions: &Definitions| -> Vec<String> {

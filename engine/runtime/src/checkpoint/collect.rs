@@ -20,6 +20,7 @@ use super::{
     whole::{self, Since},
 };
 use crate::{
+    absent::Absent,
     delivery::SinkHandle,
     error::Error,
     lifecycle::Lifecycle,
@@ -130,6 +131,7 @@ pub(crate) struct Collector {
     pub(crate) definitions: Vec<u8>,
     pub(crate) workers: usize,
     pub(crate) sinks: Vec<Arc<SinkHandle>>,
+    pub(crate) absent: Absent,
     pub(crate) control: Arc<Control>,
     /// The time between two checkpoints.
     pub(crate) every: Duration,
@@ -203,7 +205,8 @@ impl Collector {
         self.messages.retain(|(half, _)| *half >= begin.snapshot.oldest_half);
         let file = self.write(&begin)?;
         let Snapshot { epoch, now, latest, dedup_half, next_place, .. } = begin.snapshot;
-        let delivered = self.delivered(epoch);
+        let mut delivered = self.delivered(epoch);
+        delivered.extend(self.absent.delivered(epoch));
         let mut files = vec![file];
         if !begin.all {
             files.extend(self.base.iter().flat_map(|before| before.files.iter().copied()));
@@ -235,10 +238,11 @@ impl Collector {
         tracing::debug!(epoch = status.epoch, bytes = status.written_bytes, of = total, "checkpoint");
         self.base = Some(manifest.clone());
         add(&mut self.all, manifest);
-        let pinned = self.retention.pinned(&self.all);
+        let mut pinned = self.retention.pinned(&self.all);
+        pinned.append(&mut self.absent.needed(&self.all));
         self.all = to_keep(&self.all, status.epoch, &acknowledged(&self.sinks), &pinned);
         self.retire();
-        if let Err(error) = self.store.keep(&self.all) {
+        if let Err(error) = self.store.keep(&[&self.all[..], self.absent.earlier()].concat()) {
             tracing::warn!(%error, "an old checkpoint could not be removed; it is tried again with the next one");
         }
         let is_long = self.base.as_ref().is_some_and(|base| base.files.len() >= LONGEST_CHAIN);

@@ -15,8 +15,8 @@ use super::{letters::Refusal, task::Delivery};
 
 /// So many deltas are tried alone, spread over a refused epoch, before it is taken that all are refused. If half of them
 /// are fine, one of 16 is fine in all but 1 of 65,536 cases; and a destination that refuses everything is not asked more
-/// often than this each time.
-const PROBES: usize = 16;
+/// often than this each time. So many refused epochs are tried at most, too, which is enough to hold in memory for it.
+pub(super) const PROBES: usize = 16;
 
 /// The failed attempts at one delivery.
 pub(super) struct Failing {

@@ -147,6 +147,7 @@ impl Letters {
             Place::Closed(_) => return Err(closed()),
         }
         inside.marked.extend(&ids);
+        self.changed(&inside);
         Ok(ids.len() as u64)
     }
 
@@ -203,6 +204,7 @@ impl Letters {
             Place::Closed(_) => return Err(closed()),
         }
         inside.marked.remove(&id);
+        self.changed(&inside);
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{
     SinkHandle,
     acks::AckSender,
-    isolate::{Failing, Partial},
+    isolate::{Failing, PROBES, Partial},
     letters::{Added, Letters, Refusal, delta_of},
     retry::Backoff,
 };
@@ -153,11 +153,21 @@ impl Delivery {
             self.record(last.epoch(), before.position);
         }
         let (mut began, mut first_failed_at) = (Instant::now(), self.clock.now());
-        loop {
+        let most = self.sink.max_batches().max(1);
+        while !batches.is_empty() {
+            let together = most.min(batches.len());
             let error = match self.is_partly_taken(&batches) {
                 true => None,
-                false => match self.attempt(&batches).await {
-                    Ok(position) => return self.acknowledge(&batches, 0, position).await,
+                false => match self.attempt(&batches[..together]).await {
+                    Ok(position) => {
+                        let taken: Vec<_> = batches.drain(..together).collect();
+                        if !self.acknowledge(&taken, 0, position).await {
+                            return false;
+                        }
+                        backoff = Backoff::new(self.retry.clone());
+                        (began, first_failed_at) = (Instant::now(), self.clock.now());
+                        continue;
+                    }
                     Err(error) => Some(error),
                 },
             };
@@ -177,16 +187,18 @@ impl Delivery {
                 backoff = Backoff::new(self.retry.clone());
                 (began, first_failed_at) = (Instant::now(), self.clock.now());
             }
-            let is_refused = matches!(error, DeliveryError::Refused { .. });
+            let is_suspect = failing.suspects(&error);
             if let Verdict::Over = failed((&self.handle, &*self.random), error, &mut backoff).await {
                 return false;
             }
-            if is_refused {
-                // Something that it takes may have come since, which shows what is at fault.
-                let room = self.sink.max_batches().saturating_sub(batches.len());
+            if is_suspect {
+                // Something that it takes may have come since, which shows what is at fault. They are tried one by one, so it
+                // may be more than the sink wants in one call.
+                let room = most.max(PROBES).saturating_sub(batches.len());
                 batches.extend(self.handle.queue.more(room).await);
             }
         }
+        true
     }
 
     /// Delivers once.

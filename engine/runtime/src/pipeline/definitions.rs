@@ -28,9 +28,9 @@ pub struct Definitions {
     pub min_time: String,
     /// Highest rank first.
     pub identifiers: Vec<Identifier>,
-    /// In the order of the file.
+    /// In the order of the file; in a state directory in that of the first file that had them.
     pub traits: Vec<Trait>,
-    /// In the order of the file.
+    /// As traits.
     pub segments: Vec<Segment>,
     /// Names and types of the sources.
     pub sources: Vec<Connector>,
@@ -145,6 +145,21 @@ impl Definitions {
             sources: connectors(sources),
             sinks: connectors(sinks),
         }
+    }
+
+    /// The same with everything whose order means nothing in the order in which `other` has it, and what only these have
+    /// behind it. State is stored by place: so it stays of use whatever the order in the file.
+    pub(crate) fn in_order_of(mut self, other: &Self) -> Self {
+        fn sort<T>(list: &mut [T], other: &[T], name: impl Fn(&T) -> &str) {
+            list.sort_by_key(|own| {
+                other.iter().position(|known| name(known) == name(own)).unwrap_or(usize::MAX)
+            });
+        }
+        sort(&mut self.traits, &other.traits, |entry| &entry.name);
+        sort(&mut self.segments, &other.segments, |entry| &entry.name);
+        sort(&mut self.sources, &other.sources, |entry| &entry.name);
+        sort(&mut self.sinks, &other.sinks, |entry| &entry.name);
+        self
     }
 
     /// As JSON, the same bytes for the same definitions.

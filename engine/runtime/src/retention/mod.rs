@@ -109,6 +109,18 @@ impl RetiredLog {
         Error::LogRetired { what: what.into(), from_epoch: self.starts, from: self.at }
     }
 
+    /// The error for changes of the pipeline that lose something for good.
+    pub(crate) fn lacks_for_changes(self, lost: &[String]) -> Error {
+        self.lacks(format!("a changed pipeline ({})", lost.join("; ")))
+    }
+
+    /// The error for a sink whose members as of what it has can't be computed any more, so that it can't be told what changes.
+    pub(crate) fn lacks_for_sink(self, sink: &str) -> Error {
+        self.lacks(format!(
+            "a changed pipeline with the sink `{sink}`, which lags or was not stopped in good order,"
+        ))
+    }
+
     /// The error for a start for which no checkpoint is of use, given the sinks that have acknowledged nothing, and those
     /// that have acknowledged something.
     pub(crate) fn no_checkpoint(self, path: &std::path::Path, new: Vec<String>, is_any: bool) -> Error {

@@ -121,10 +121,20 @@ impl Intake {
         events: RawEvents,
         position: Option<Position>,
     ) -> Result<Receipt, SendError> {
-        self.until_memory_is_free().await?;
         let events = self.fit(events);
-        let permits = self.room.wait(events.capacity_bytes()).await.map_err(|_| self.why_closed())?;
-        self.submit(source, events, position, permits).map_err(|_| self.why_closed())
+        let permits = self.until_room(&events).await?;
+        self.submit(source, events, position, false, permits).map_err(|_| self.why_closed())
+    }
+
+    /// As [`send`](Self::send), of events that come from the quarantine.
+    pub(crate) async fn send_again(&self, events: RawEvents) -> Result<Receipt, SendError> {
+        let permits = self.until_room(&events).await?;
+        self.submit(None, events, None, true, permits).map_err(|_| self.why_closed())
+    }
+
+    async fn until_room(&self, events: &RawEvents) -> Result<Permits, SendError> {
+        self.until_memory_is_free().await?;
+        self.room.wait(events.capacity_bytes()).await.map_err(|_| self.why_closed())
     }
 
     pub(crate) fn try_send(
@@ -141,9 +151,9 @@ impl Intake {
         }
         let events = self.fit(events);
         match self.room.take(events.capacity_bytes()) {
-            Ok(permits) => {
-                self.submit(source, events, position, permits).map_err(|events| self.closed_for(events))
-            }
+            Ok(permits) => self
+                .submit(source, events, position, false, permits)
+                .map_err(|events| self.closed_for(events)),
             Err(TryAcquireError::NoPermits) => {
                 Err(TrySendError::Full { retry_after: self.retry_after, events: Box::new(events) })
             }
@@ -168,10 +178,11 @@ impl Intake {
         source: Option<Arc<str>>,
         events: RawEvents,
         position: Option<Position>,
+        is_again: bool,
         permits: Permits,
     ) -> Result<Receipt, RawEvents> {
         let (sender, receipt) = Receipt::channel();
-        let submission = Submission { source, events, position, receipt: sender, permits };
+        let submission = Submission { source, events, position, is_again, receipt: sender, permits };
         match self.inbox.send(Message::Submit(submission)) {
             Ok(()) => Ok(receipt),
             Err(threads::SendError(Message::Submit(submission))) => Err(submission.events),

@@ -1,6 +1,6 @@
 //! What reaches the sequencer. One channel for all of it, so that the order of the calls is the order of the work.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use tidewater_connector_api::{Position, RawEvents, ReceiptSender};
 use tidewater_model::Timestamp;
@@ -9,7 +9,7 @@ use tidewater_storage::Extent;
 use tokio::sync::oneshot;
 
 use super::room::Permits;
-use crate::{checkpoint::control::Asker, error::Error, subscription::Opening};
+use crate::{checkpoint::control::Asker, error::Error, logger::refused::Removal, subscription::Opening};
 
 /// A message to the sequencer.
 pub(crate) enum Message {
@@ -33,7 +33,7 @@ pub(crate) enum Message {
     /// Make a checkpoint, and answer with its epoch once it counts.
     Checkpoint(Asker),
     /// Take these events out of quarantine; answers how many they were.
-    Redriven(BTreeSet<u64>, oneshot::Sender<Result<u64, Error>>),
+    Remove(Removal, oneshot::Sender<Result<u64, Error>>),
     /// Say how much of log and quarantine is durable, both as of one moment.
     Extent(oneshot::Sender<Result<Extent, Error>>),
     /// Something outside the channel changed: the clock, or the engine's state.
@@ -48,6 +48,8 @@ pub(crate) struct Submission {
     pub(crate) source: Option<Arc<str>>,
     pub(crate) events: RawEvents,
     pub(crate) position: Option<Position>,
+    /// They come from the quarantine: one that is refused again is kept also when there is no room for others.
+    pub(crate) is_again: bool,
     pub(crate) receipt: ReceiptSender,
     /// Its share of the ingest queue, given back when the events are taken in.
     pub(crate) permits: Permits,

@@ -200,9 +200,9 @@ impl Sequencer {
                         }
                     }
                 }
-                Next::Message(Message::Redriven(ids, done)) => {
+                Next::Message(Message::Remove(removal, done)) => {
                     if let LogEnd::Thread(log) = &self.log {
-                        send(log, ToLog::Redriven(ids, done))?;
+                        send(log, ToLog::Remove(removal, done))?;
                     }
                 }
                 Next::Message(Message::Extent(done)) => {

@@ -31,14 +31,10 @@ pub(super) struct Pass {
 }
 
 impl Pass {
-    fn begin_batch(&mut self, events: &Arc<RawEvents>, source: Option<&Arc<str>>, wall: Timestamp) {
+    fn begin_batch(&mut self, batch: TakenBatch, wall: Timestamp) {
         self.entry.received_at = wall;
-        self.taken = (self.taken.0 + events.len(), self.taken.1 + events.bytes());
-        self.entry.batches.push(TakenBatch {
-            events: Arc::clone(events),
-            accepted: Vec::new(),
-            source: source.cloned(),
-        });
+        self.taken = (self.taken.0 + batch.events.len(), self.taken.1 + batch.events.bytes());
+        self.entry.batches.push(batch);
     }
 
     /// Whether there is room for these events behind what was taken in. What is not accepted takes memory all the same, and
@@ -111,7 +107,7 @@ impl Sequencer {
 
     /// Takes in one batch. One that fits an epoch is not spread over two: its source resumes behind it or before it.
     fn take(&mut self, submission: Submission, pass: &mut Pass) -> Result<(), Error> {
-        let Submission { source, events, position, receipt, permits } = submission;
+        let Submission { source, events, position, is_again, receipt, permits } = submission;
         let limit = self.settings.max_epoch_events as u64;
         #[cfg(feature = "planted-bugs")]
         if tidewater_storage::planted::active(tidewater_storage::planted::Bug::PositionAheadOfLog)
@@ -125,12 +121,18 @@ impl Sequencer {
         let events = Arc::new(events);
         let wall = self.clock.now();
         let mut counts = Accepted::default();
-        pass.begin_batch(&events, source.as_ref(), wall);
+        let batch = || TakenBatch {
+            events: Arc::clone(&events),
+            accepted: Vec::new(),
+            source: source.clone(),
+            is_again,
+        };
+        pass.begin_batch(batch(), wall);
         let mut next = 0;
         while next < events.len() {
             if self.assembler.len() >= limit || pass.bytes >= self.settings.max_epoch_bytes {
                 self.finish(std::mem::take(pass))?;
-                pass.begin_batch(&events, source.as_ref(), wall);
+                pass.begin_batch(batch(), wall);
             }
             let room = usize::try_from(limit - self.assembler.len()).unwrap_or(BLOCK).min(BLOCK);
             let end = events.len().min(next + room);

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -93,6 +93,8 @@ pub struct SinkRecord {
     pub places: Mutex<Vec<(u64, usize, String)>>,
     pub panic: AtomicBool,
     pub attempts: AtomicU64,
+    /// How many epochs it wants in one call; 0: as many as others.
+    pub max_batches: AtomicUsize,
 }
 
 impl SinkRecord {
@@ -146,6 +148,7 @@ impl Sink for TestSink {
     async fn deliver(&mut self, batches: &[Arc<DeltaBatch>]) -> Result<Position, DeliveryError> {
         let record = &self.0;
         record.attempts.fetch_add(1, Ordering::SeqCst);
+        assert!(batches.len() <= self.max_batches(), "{} epochs in one call", batches.len());
         assert!(!record.panic.load(Ordering::SeqCst), "the sink was told to panic");
         while record.stuck.load(Ordering::SeqCst) {
             let released = record.released.notified();
@@ -180,5 +183,12 @@ impl Sink for TestSink {
         let last = batches.last().unwrap().epoch();
         record.calls.lock().unwrap().push(last);
         Ok(Position(last.to_be_bytes().to_vec()))
+    }
+
+    fn max_batches(&self) -> usize {
+        match self.0.max_batches.load(Ordering::SeqCst) {
+            0 => 64,
+            most => most,
+        }
     }
 }

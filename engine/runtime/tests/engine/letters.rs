@@ -113,16 +113,43 @@ async fn a_destination_that_refuses_everything_makes_no_dead_letters() {
 
 #[tokio::test]
 async fn one_that_is_refused_alone_waits_for_proof_that_others_are_taken() {
+    for max_batches in [0, 1, 2] {
+        let record = SinkRecord::new();
+        record.max_batches.store(max_batches, Ordering::SeqCst);
+        // Others may be refused behind it.
+        (0..4).for_each(|user| record.poison(&format!("u{user}"), refused()));
+        let engine = start(None, &record, eager()).await;
+        let mut asked = 0;
+        for user in 0..4 {
+            orders(&engine, user..user + 1).await;
+            asked += 2;
+            until("it was asked twice", || record.attempts.load(Ordering::SeqCst) > asked).await;
+            assert_eq!(status(&engine).dead_letters, 0);
+            until("it waits", || matches!(status(&engine).state, SinkState::Parked(_))).await;
+        }
+        orders(&engine, 4..5).await;
+        let last = orders(&engine, 5..6).await;
+        until("it has all", || status(&engine).acknowledged_epoch == last).await;
+        assert_eq!(users(&letters(&engine).await), ["u0", "u1", "u2", "u3"]);
+        assert_eq!(record.members("buyer").len(), 2);
+        stop(&engine).await;
+    }
+}
+
+#[tokio::test]
+async fn what_waits_behind_something_refused_comes_in_calls_as_small_as_ever() {
     let record = SinkRecord::new();
-    record.poison("u0", refused());
+    record.max_batches.store(1, Ordering::SeqCst);
+    record.refuse.store(true, Ordering::SeqCst);
     let engine = start(None, &record, eager()).await;
-    orders(&engine, 0..1).await;
-    until("it was asked twice", || record.attempts.load(Ordering::SeqCst) > 2).await;
-    assert_eq!(status(&engine).dead_letters, 0);
-    assert!(matches!(status(&engine).state, SinkState::Parked(_)));
-    orders(&engine, 1..2).await;
-    until("the other one is there", || record.members("buyer").len() == 1).await;
-    assert_eq!(users(&letters(&engine).await), ["u0"]);
+    for user in 0..30 {
+        orders(&engine, user..user + 1).await;
+    }
+    until("it was asked often", || record.attempts.load(Ordering::SeqCst) > 100).await;
+    record.refuse.store(false, Ordering::SeqCst);
+    until("it has all", || record.members("buyer").len() == 30).await;
+    assert_eq!(record.epochs(), (1..=30).collect::<Vec<_>>());
+    assert!(letters(&engine).await.is_empty());
     stop(&engine).await;
 }
 
@@ -146,6 +173,22 @@ async fn what_goes_on_failing_is_given_up_but_not_in_an_outage() {
     record.failures.store(0, Ordering::SeqCst);
     until("they are there, too", || record.members("buyer").len() == 79).await;
     stop(&engine).await;
+
+    // One that came alone, to a sink of few epochs a call.
+    for max_batches in [0, 1] {
+        let record = SinkRecord::new();
+        record.max_batches.store(max_batches, Ordering::SeqCst);
+        record.poison("u3", DeliveryError::maybe_applied("500: it crashes"));
+        let settings = Settings { sink_give_up_after_ms: 0, ..eager() };
+        let engine = start(None, &record, settings).await;
+        orders(&engine, 3..4).await;
+        until("it was asked twice", || record.attempts.load(Ordering::SeqCst) > 2).await;
+        assert_eq!(status(&engine).dead_letters, 0);
+        orders(&engine, 4..5).await;
+        until("the other one is there", || record.members("buyer").len() == 1).await;
+        assert_eq!(users(&letters(&engine).await), ["u3"]);
+        stop(&engine).await;
+    }
 
     // Before the time has come, it is waited for.
     let record = SinkRecord::new();

@@ -10,6 +10,7 @@ mod fixtures;
 mod ingest;
 mod letters;
 mod outbox;
+mod quarantine;
 mod restart;
 mod retention;
 mod shutdown;

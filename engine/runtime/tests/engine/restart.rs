@@ -217,6 +217,61 @@ async fn other_traits_and_segments_go_on_from_the_state_there_is() {
     }
 }
 
+/// Neither needs an event again: a start begins with the checkpoint, also where all of the log is there.
+#[tokio::test]
+async fn lines_that_change_places_and_another_dedup_window_keep_the_checkpoint() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(NOON));
+    let record = SinkRecord::new();
+    let start = async |text: &str| {
+        let builder = Engine::builder(&pipeline_of(text)).state(directory.path()).clock(clock.clone());
+        let builder = builder.settings(eager()).sink("sink", TestSink(record.clone()));
+        let engine = builder.start().await.unwrap();
+        soon(engine.ready()).await.unwrap();
+        engine
+    };
+    let known = async |engine: &Engine, message: &str| {
+        soon(engine.ingest(order("u1", message))).await.unwrap().duplicates == 1
+    };
+    let engine = start(PIPELINE).await;
+    soon(engine.ingest(order("u1", "m1"))).await.unwrap();
+    clock.advance(Millis(5 * Millis::DAY.0));
+    for n in 2..4 {
+        soon(engine.ingest(order("u1", &format!("m{n}")))).await.unwrap();
+    }
+    soon(engine.flush()).await.unwrap();
+    stop(&engine).await;
+
+    let (buyer, loyal) = ("  buyer:  orders >= 1\n", "  loyal:  orders >= 3\n");
+    let moved = PIPELINE.replace(&format!("{buyer}{loyal}"), &format!("{loyal}{buyer}"));
+    let engine = start(&moved).await;
+    let status = engine.status();
+    assert_eq!((status.replay.epochs, status.checkpoint.unwrap().epoch, status.epochs.published), (0, 3, 3));
+    assert_eq!(soon(engine.memberships("loyal").into_future()).await.unwrap().members.len(), 1);
+    stop(&engine).await;
+
+    // Longer: what is known now is known for longer, to the next checkpoint and behind it.
+    let engine = start(&format!("dedup: 20d{moved}")).await;
+    let status = engine.status();
+    assert_eq!((status.replay.epochs, status.checkpoint.unwrap().epoch), (0, 4));
+    stop(&engine).await;
+    clock.advance(Millis(10 * Millis::DAY.0));
+    let engine = start(&format!("dedup: 20d{moved}")).await;
+    assert!(known(&engine, "m1").await && known(&engine, "m3").await);
+    stop(&engine).await;
+
+    // Shorter: what is older than it can be is forgotten.
+    let engine = start(&format!("dedup: 1d{moved}")).await;
+    assert_eq!(engine.status().replay.epochs, 0);
+    assert!(!known(&engine, "m1").await);
+    stop(&engine).await;
+    assert_eq!((record.members("buyer").len(), record.epochs().len()), (1, 2), "sinks were told nothing");
+    // Whatever checkpoints there are, the log says the same.
+    std::fs::remove_dir_all(directory.path().join("checkpoints")).unwrap();
+    let mut state = offline::open_state(directory.path()).unwrap();
+    assert_eq!(state.profiles().unwrap()[0].traits[0].to_string(), "4");
+}
+
 #[tokio::test]
 async fn a_rebuild_brings_sinks_from_the_old_memberships_to_the_new() {
     let directory = tempfile::tempdir().unwrap();

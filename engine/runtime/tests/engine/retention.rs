@@ -78,6 +78,21 @@ impl Setup {
         soon(engine.checkpoint()).await.unwrap();
     }
 
+    /// A log that begins behind the first event, and an engine that was stopped in good order.
+    async fn retired(&mut self) -> u64 {
+        self.settings.log_keep_bytes = Some(1_000);
+        let engine = self.start().await;
+        self.orders(&engine, 0..16).await;
+        stop(&engine).await;
+        assert!(self.starts() > 1);
+        self.epoch()
+    }
+
+    /// The last epoch, computed as by `export`.
+    fn epoch(&self) -> u64 {
+        offline::open_state(self.path()).unwrap().epoch()
+    }
+
     fn starts(&self) -> u64 {
         offline::open_state(self.path()).unwrap().log_complete_from().unwrap().map_or(1, |from| from.0)
     }
@@ -244,19 +259,80 @@ async fn a_damaged_newest_checkpoint_falls_back_to_an_older_one_and_the_log_from
     stop(&engine).await;
 }
 
-/// Segments are answered anew from the traits, which a checkpoint has.
+/// A change that needs no event.
+fn changed() -> Pipeline {
+    pipeline_of(&PIPELINE.replace("orders >= 3", "orders >= 2"))
+}
+
+/// Lives without sinks, as `redrive` has them; in each somebody orders for the first time. The last epoch.
+async fn lives_without_sinks(setup: &Setup, count: u32) -> u64 {
+    let mut last = 0;
+    for n in 0..count {
+        let engine = setup.try_start(&changed(), &[], false).await.unwrap();
+        soon(engine.ingest(order(&format!("v{n}"), &format!("v{n}")))).await.unwrap();
+        last = soon(engine.checkpoint()).await.unwrap();
+        stop(&engine).await;
+    }
+    last
+}
+
 #[tokio::test]
-async fn a_change_that_needs_no_events_is_made_on_a_retired_log() {
+async fn an_engine_without_sinks_keeps_the_checkpoint_that_the_sinks_of_the_directory_need() {
+    let mut setup = Setup::new();
+    // One that is taken out again soon: nothing is left that it could begin with.
+    let engine = setup.try_start(&pipeline(), &["old"], false).await.unwrap();
+    setup.orders(&engine, 0..2).await;
+    stop(&engine).await;
+    setup.record.deltas.lock().unwrap().clear();
+    setup.settings.log_keep_bytes = Some(1_000);
+    let engine = setup.start().await;
+    setup.orders(&engine, 2..16).await;
+    stop(&engine).await;
+    assert!(setup.starts() > 2);
+    // From here on the checkpoints of the changed pipeline are all there is to begin with.
+    setup.settings.log_keep_bytes = None;
+    let engine = setup.try_start(&changed(), &["ads"], false).await.unwrap();
+    setup.orders(&engine, 16..18).await;
+    let epoch = soon(engine.checkpoint()).await.unwrap();
+    stop(&engine).await;
+    let last = lives_without_sinks(&setup, 8).await;
+    let engine = setup.try_start(&changed(), &["ads"], false).await.unwrap();
+    assert_eq!(engine.status().replay.epochs, last - epoch, "what they have not seen, and no more");
+    soon(engine.flush()).await.unwrap();
+    assert_eq!(setup.record.members("buyer").len(), 7 + 8);
+    assert_eq!(setup.record.members("loyal").len(), 7);
+    stop(&engine).await;
+}
+
+#[tokio::test]
+async fn an_engine_without_sinks_keeps_what_a_sink_that_follows_earlier_definitions_needs() {
     let mut setup = Setup::new();
     setup.settings.log_keep_bytes = Some(1_000);
     let engine = setup.start().await;
     setup.orders(&engine, 0..16).await;
     stop(&engine).await;
+    assert!(setup.starts() > 1);
+    setup.settings.log_keep_bytes = None;
+    // It is down when the pipeline changes, and the engine ends without a checkpoint.
+    setup.record.failures.store(u64::MAX, Ordering::SeqCst);
+    drop(setup.try_start(&changed(), &["ads"], false).await.unwrap());
+    lives_without_sinks(&setup, 8).await;
+    setup.record.failures.store(0, Ordering::SeqCst);
+    let engine = setup.try_start(&changed(), &["ads"], false).await.unwrap();
+    soon(engine.flush()).await.unwrap();
+    assert_eq!(setup.record.members("loyal").len(), 7);
+    assert_eq!(setup.record.members("buyer").len(), 7 + 8);
+    stop(&engine).await;
+}
+
+/// Segments are answered anew from the traits, which a checkpoint has.
+#[tokio::test]
+async fn a_change_that_needs_no_events_is_made_on_a_retired_log() {
+    let mut setup = Setup::new();
+    setup.retired().await;
     let before = setup.starts();
-    assert!(before > 1);
     assert_eq!(setup.record.members("loyal").len(), 2);
-    let changed = pipeline_of(&PIPELINE.replace("orders >= 3", "orders >= 2"));
-    let engine = setup.try_start(&changed, &["ads"], false).await.unwrap();
+    let engine = setup.try_start(&changed(), &["ads"], false).await.unwrap();
     soon(engine.flush()).await.unwrap();
     assert_eq!(setup.record.members("loyal").len(), 7);
     setup.orders(&engine, 16..40).await;
@@ -325,25 +401,153 @@ async fn an_event_that_waits_and_is_in_the_log_allows_a_changed_trait() {
     stop(&engine).await;
     let engine = setup.try_start(&with_another_trait(""), &["ads"], false).await.unwrap();
     let profile = soon(engine.profile("user_id", "late").into_future()).await.unwrap().unwrap();
-    assert_eq!(profile.traits[0].to_string(), "1", "the new trait is filled");
+    assert_eq!(profile.traits[2].to_string(), "1", "the new trait, behind the others, is filled");
     setup.clock.advance(Millis(5 * HOUR));
     setup.orders(&engine, 40..41).await;
     assert_eq!(setup.record.members("active").len(), 1);
     stop(&engine).await;
 }
 
-/// What is remembered for another time can't be carried over to other definitions.
+/// The lines of the traits and those of the first two segments the other way round.
+fn reordered() -> Pipeline {
+    let (traits, segments) = (PIPELINE.find("  orders:").unwrap(), PIPELINE.find("segments:").unwrap());
+    let mut lines: Vec<&str> = PIPELINE[traits..segments].lines().collect();
+    lines.reverse();
+    let text = PIPELINE.replace(&PIPELINE[traits..segments], &(lines.join("\n") + "\n"));
+    let (buyer, loyal) = ("  buyer:  orders >= 1\n", "  loyal:  orders >= 3\n");
+    pipeline_of(&text.replace(&format!("{buyer}{loyal}"), &format!("{loyal}{buyer}")))
+}
+
 #[tokio::test]
-async fn another_dedup_together_with_a_changed_trait_is_refused_before_anything_is_stored() {
+async fn lines_that_change_places_change_nothing_on_a_retired_log() {
+    let mut setup = Setup::new();
+    let last = setup.retired().await;
+    let moved = reordered();
+    assert_ne!(moved.definitions(), pipeline().definitions());
+    assert!(offline::plan_change(setup.path(), &moved).unwrap().changes.is_empty());
+    let engine = setup.try_start(&moved, &["ads"], false).await.unwrap();
+    let status = engine.status();
+    assert_eq!((status.replay.epochs, status.checkpoint.unwrap().epoch), (0, last));
+    setup.orders(&engine, 16..18).await;
+    stop(&engine).await;
+    assert_eq!(setup.record.members("loyal").len(), 4);
+    // Of both files the state is the same.
+    setup.epoch();
+    let engine = setup.start().await;
+    assert_eq!(engine.status().replay.epochs, 0);
+    stop(&engine).await;
+}
+
+/// A change that is stored and then fails would leave a directory on which neither file starts.
+#[tokio::test]
+async fn another_dedup_window_and_another_result_at_once_are_made_on_a_retired_log() {
+    for dedup in ["14d", "1h", "forever"] {
+        let mut setup = Setup::new();
+        let last = setup.retired().await;
+        let text = format!("dedup: {dedup}{}", PIPELINE.replace("orders >= 3", "orders >= 2"));
+        let changed = pipeline_of(&text);
+        let plan = offline::plan_change(setup.path(), &changed).unwrap();
+        assert!(!plan.computes_everything && plan.refused.is_none(), "{plan:?}");
+        let engine = setup.try_start(&changed, &["ads"], false).await.unwrap();
+        soon(engine.flush()).await.unwrap();
+        assert_eq!(setup.record.members("loyal").len(), 7);
+        assert_eq!(engine.status().checkpoint.unwrap().epoch, last + 1);
+        // What was known is known.
+        for n in [0, 15] {
+            let again = engine.ingest(order(&format!("u{}", n % 7), &format!("m{n}")));
+            assert_eq!(soon(again).await.unwrap().duplicates, 1, "m{n} with {dedup}");
+        }
+        stop(&engine).await;
+        setup.epoch();
+        let engine = setup.start().await;
+        soon(engine.flush()).await.unwrap();
+        assert_eq!(setup.record.members("loyal").len(), 2);
+        stop(&engine).await;
+    }
+}
+
+/// What other traits take from an event that waits for its time was not kept, and the event may have been retired.
+#[tokio::test]
+async fn other_traits_are_refused_while_an_event_waits_that_may_be_gone_and_nothing_is_stored() {
     let mut setup = Setup::new();
     setup.settings.log_keep_bytes = Some(1_000);
     let engine = setup.start().await;
-    setup.orders(&engine, 0..40).await;
+    let ahead = page("u1", "p1").replace('{', r#"{"timestamp":"2026-05-28T21:00:00Z","#);
+    assert_eq!(soon(engine.ingest(ahead)).await.unwrap().events, 1);
     stop(&engine).await;
-    assert!(setup.starts() > 1);
-    let changed = with_another_trait("dedup: 1d");
-    is_retired(setup.try_start(&changed, &["ads"], false).await, "a pipeline with another `dedup`");
+    let last = setup.retired().await;
+    let added = PIPELINE.replace("segments:\n", "  seen: { count: \"*\" }\nsegments:\n");
+    let removed = PIPELINE.replace("  orders: { count: Order Completed }\n", "");
+    let removed = removed.replace("  buyer:  orders >= 1\n  loyal:  orders >= 3\n", "");
+    for changed in [added, removed] {
+        let changed = pipeline_of(&changed);
+        let refused = offline::plan_change(setup.path(), &changed).unwrap().refused.unwrap();
+        for rebuild in [false, true] {
+            let result = setup.try_start(&changed, &["ads"], rebuild).await;
+            assert_eq!(result.as_ref().map(|_| ()).unwrap_err().to_string(), refused);
+            is_retired(result, "a changed trait, while");
+        }
+    }
+    assert_eq!(setup.epoch(), last);
     let engine = setup.start().await;
-    setup.orders(&engine, 40..41).await;
+    setup.orders(&engine, 16..17).await;
+    stop(&engine).await;
+    // Once its time has come nothing waits.
+    setup.clock.advance(Millis::DAY);
+    let engine = setup.start().await;
+    setup.orders(&engine, 17..18).await;
+    stop(&engine).await;
+    let added = pipeline_of(&PIPELINE.replace("segments:\n", "  seen: { count: \"*\" }\nsegments:\n"));
+    assert_eq!(offline::plan_change(setup.path(), &added).unwrap().refused, None);
+    let engine = setup.try_start(&added, &["ads"], false).await.unwrap();
+    stop(&engine).await;
+}
+
+/// It was opened, and killed before there was anything for it: its acknowledgement is of epoch 0.
+#[tokio::test]
+async fn a_sink_that_was_given_nothing_yet_gets_what_a_change_brings() {
+    let mut setup = Setup::new();
+    setup.settings.log_keep_bytes = Some(1_000);
+    let nobody = pipeline_of(&PIPELINE.replace("orders >= ", "orders >= 100"));
+    let engine = setup.try_start(&nobody, &["ads"], false).await.unwrap();
+    let acknowledged = || offline::open_state(setup.path()).unwrap().acknowledged("ads").unwrap();
+    until("it is opened", || acknowledged() == Some(0)).await;
+    let acks: Vec<(PathBuf, Vec<u8>)> = std::fs::read_dir(setup.path().join("acks"))
+        .unwrap()
+        .flatten()
+        .map(|entry| (entry.path(), std::fs::read(entry.path()).unwrap()))
+        .collect();
+    setup.orders(&engine, 0..16).await;
+    stop(&engine).await;
+    drop(engine);
+    // A kill leaves it like this: only in good order is it recorded how far a sink has come that takes nothing.
+    acks.iter().for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());
+    assert_eq!((acknowledged(), setup.starts() > 1), (Some(0), true));
+    let engine = setup.start().await;
+    soon(engine.flush()).await.unwrap();
+    assert_eq!((setup.record.members("buyer").len(), setup.record.members("loyal").len()), (7, 2));
+    stop(&engine).await;
+}
+
+/// Nobody waited for it while it was not in the file, so its members as of what it has can't be computed.
+#[tokio::test]
+async fn a_sink_that_can_not_be_told_what_changes_is_refused_and_nothing_is_stored() {
+    let mut setup = Setup::new();
+    setup.settings.log_keep_bytes = Some(1_000);
+    let engine = setup.try_start(&pipeline(), &["ads", "crm"], false).await.unwrap();
+    setup.orders(&engine, 0..3).await;
+    stop(&engine).await;
+    let engine = setup.start().await;
+    setup.orders(&engine, 3..30).await;
+    stop(&engine).await;
+    let last = setup.epoch();
+    let sinks = "sinks:\n  ads: { type: file, path: a }\n  crm: { type: file, path: b }\n";
+    let changed = pipeline_of(&(PIPELINE.replace("orders >= 3", "orders >= 2") + sinks));
+    let refused = offline::plan_change(setup.path(), &changed).unwrap().refused.unwrap();
+    let result = setup.try_start(&changed, &["ads", "crm"], false).await;
+    assert_eq!(result.as_ref().map(|_| ()).unwrap_err().to_string(), refused);
+    is_retired(result, "a changed pipeline with the sink `crm`");
+    assert_eq!(setup.epoch(), last);
+    let engine = setup.try_start(&changed, &["ads"], false).await.unwrap();
     stop(&engine).await;
 }

@@ -82,7 +82,12 @@ fn write_text(text: &mut String, file: &str, state: &str, plan: &ChangePlan) -> 
     if plan.changes.iter().any(|change| change.affects_results) {
         writeln!(text, "\nSinks get whoever enters or exits by the change, once.")?;
     }
-    if plan.needs_rebuild.is_empty() {
+    if let Some(refused) = &plan.refused {
+        writeln!(
+            text,
+            "\nThis can't be done here, and `tidewater run {file}` would refuse it:\n\n  {refused}"
+        )
+    } else if plan.needs_rebuild.is_empty() {
         writeln!(text, "\n`tidewater run {file}` does this.")
     } else {
         writeln!(text, "\nThis loses something and needs `tidewater run --rebuild {file}`:\n")?;
@@ -98,6 +103,7 @@ fn as_json(plan: &ChangePlan) -> String {
         .collect();
     let plan = json!({
         "changes": changes,
+        "refused": plan.refused,
         "needs_rebuild": plan.needs_rebuild,
         "computes_everything": plan.computes_everything,
         "kept_traits": plan.kept_traits,
@@ -107,4 +113,33 @@ fn as_json(plan: &ChangePlan) -> String {
         "log_from": plan.log_from.map(|from| from.to_string()),
     });
     format!("{plan}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use tidewater::pipeline::{FixedEnvironment, Pipeline, diff};
+
+    use super::*;
+
+    #[test]
+    fn what_is_refused_is_said_and_not_what_would_be_done() {
+        let definitions = |orders: &str| {
+            let text = format!("identifiers: {{ u: {{ from: userId }} }}\ntraits: {{ orders: {orders} }}\n");
+            Pipeline::from_yaml(&text, &FixedEnvironment::new()).unwrap().definitions()
+        };
+        let mut plan = ChangePlan::default();
+        plan.changes = diff(&definitions("{ count: A }"), &definitions("{ count: B }"));
+        plan.needs_rebuild = vec!["trait `orders`".to_owned()];
+        plan.refused = Some("older ones were retired".to_owned());
+        let text = as_text("a.yaml", "state", &plan);
+        assert!(
+            text.ends_with("`tidewater run a.yaml` would refuse it:\n\n  older ones were retired\n"),
+            "{text}"
+        );
+        assert!(!text.contains("--rebuild"), "{text}");
+        let json: serde_json::Value = serde_json::from_str(&as_json(&plan)).unwrap();
+        assert_eq!(json["refused"], "older ones were retired");
+    }
 }

@@ -1,11 +1,11 @@
 //! `tidewater redrive`: refused events once more, after whatever made them unusable has been put right in the pipeline.
 //!
 //! An engine that runs is asked to; without one they are accepted into the log here, and the sinks get what follows from
-//! them at the next `run`.
+//! them at the next `run`. Or they are dropped.
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use tidewater::{Engine, Pipeline, QuarantineFilter, RejectReason};
+use tidewater::{Engine, Pipeline, QuarantineFilter, RejectReason, Settings, offline};
 use tidewater_model::suggest;
 use tidewater_storage::{NewState, StateDir, StateReader};
 
@@ -29,6 +29,9 @@ pub struct RedriveArgs {
     /// Only the event with this number; may stand more than once.
     #[arg(long, value_name = "N")]
     pub id: Vec<u64>,
+    /// Drop them for good instead: all, or those that are chosen.
+    #[arg(long)]
+    pub drop: bool,
 }
 
 /// How long the engine may take to stop; it has only local work to finish.
@@ -37,7 +40,7 @@ const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(300);
 /// How long an engine that runs may take: it computes them beside all that comes in.
 const PATIENCE: Duration = Duration::from_secs(3_600);
 
-/// Feeds refused events again.
+/// Feeds refused events again, or drops them.
 ///
 /// # Errors
 /// If an engine runs on the directory that does not answer, or it can't be read or written.
@@ -49,17 +52,10 @@ pub fn redrive(args: RedriveArgs, bars: &Bars) -> Result<Exit, Failure> {
     // Without a lock first: a directory that is none must not be made.
     let reader = StateReader::open(&args.state)?;
     let missing = missing_ids(&reader, &args.id)?;
-    let filter = refused.filter();
-    let done = match ask(&args.state, &Request::Redrive(refused), PATIENCE)? {
-        Some(done) => done,
-        None => feed_stopped(&args, &reader, filter, bars)?,
+    let text = match args.drop {
+        true => drop_for_good(&args, refused)?,
+        false => feed_again(&args, &reader, refused, bars)?,
     };
-
-    let Fed { accepted, duplicates, quarantined, incomplete } = done;
-    let mut text = format!("{accepted} accepted, {duplicates} duplicates, {quarantined} refused again\n");
-    if incomplete > 0 {
-        text.push_str(&format!("{incomplete} left in quarantine: only their beginning was kept\n"));
-    }
     let mut output = Output::open(None)?;
     output.write(text.as_bytes())?;
     output.finish()?;
@@ -72,6 +68,38 @@ pub fn redrive(args: RedriveArgs, bars: &Bars) -> Result<Exit, Failure> {
     }
 }
 
+/// Drops them; what is to be said of it.
+fn drop_for_good(args: &RedriveArgs, refused: Refused) -> Result<String, Failure> {
+    let filter = refused.filter();
+    let count: u64 = match ask(&args.state, &Request::DropQuarantined(refused), PATIENCE)? {
+        Some(count) => count,
+        None => {
+            offline::drop_quarantined(&args.state, &filter).map_err(|error| unanswered(error, &args.state))?
+        }
+    };
+    Ok(format!("{count} dropped\n"))
+}
+
+/// Feeds them; what is to be said of it.
+fn feed_again(
+    args: &RedriveArgs,
+    reader: &StateReader,
+    refused: Refused,
+    bars: &Bars,
+) -> Result<String, Failure> {
+    let filter = refused.filter();
+    let done = match ask(&args.state, &Request::Redrive(refused), PATIENCE)? {
+        Some(done) => done,
+        None => feed_stopped(args, reader, filter, bars)?,
+    };
+    let Fed { accepted, duplicates, quarantined, incomplete } = done;
+    let mut text = format!("{accepted} accepted, {duplicates} duplicates, {quarantined} refused again\n");
+    if incomplete > 0 {
+        text.push_str(&format!("{incomplete} left in quarantine: only their beginning was kept\n"));
+    }
+    Ok(text)
+}
+
 /// Does it with an engine of its own.
 fn feed_stopped(
     args: &RedriveArgs,
@@ -79,7 +107,7 @@ fn feed_stopped(
     filter: QuarantineFilter,
     bars: &Bars,
 ) -> Result<Fed, Failure> {
-    let pipeline = tidewater::offline::stored_pipeline(&args.state)?;
+    let pipeline = offline::stored_pipeline(&args.state)?;
     let done = super::tokio_runtime()?.block_on(feed(&pipeline, args, filter, bars))?;
     restore_definitions(args, reader)?;
     Ok(done)
@@ -91,7 +119,9 @@ async fn feed(
     filter: QuarantineFilter,
     bars: &Bars,
 ) -> Result<Fed, Failure> {
-    let mut builder = Engine::builder(pipeline).state(&args.state);
+    // As large as `run` takes them: one that is refused again must not lose its end here.
+    let settings = Settings { max_event_bytes: tidewater_connectors::LARGEST_EVENT, ..Settings::default() };
+    let mut builder = Engine::builder(pipeline).settings(settings).state(&args.state);
     if let Some((address, store)) = log_store::of_engine(None, Some(&args.state))? {
         builder = builder.log_store(address, store);
     }

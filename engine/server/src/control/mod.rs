@@ -57,6 +57,8 @@ pub enum Request {
     DropDeadLetters(Letters),
     /// Feed refused events once more; answered with a [`Fed`].
     Redrive(Refused),
+    /// Drop refused events for good; answered with how many they were.
+    DropQuarantined(Refused),
 }
 
 /// Which dead letters are meant.

@@ -176,6 +176,11 @@ async fn execute(request: Request, engine: &Engine) -> Result<Value, Failure> {
             );
             json!(fed)
         }
+        Request::DropQuarantined(refused) => {
+            let count = engine.drop_quarantined(refused.filter()).await.map_err(failure)?;
+            tracing::info!(count, "refused events dropped, as asked");
+            json!(count)
+        }
     };
     Ok(value)
 }

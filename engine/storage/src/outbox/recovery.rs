@@ -1,6 +1,7 @@
 //! What of an outbox counts after a start: all that follows without a gap on what the sink has acknowledged.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use super::{Entry, Kept, decode, file_name};
@@ -20,6 +21,19 @@ pub(super) struct Found {
     pub(super) recovered: Option<Recovered>,
 }
 
+impl Found {
+    fn new(next_number: u64, acknowledged: u64) -> Self {
+        Self {
+            kept: VecDeque::new(),
+            next_number,
+            through: acknowledged,
+            batches: 0,
+            bytes: 0,
+            recovered: None,
+        }
+    }
+}
+
 /// The valid beginning of one file.
 struct Scanned {
     number: u64,
@@ -32,14 +46,7 @@ struct Scanned {
 /// Reads all files, cuts off what does not count, and makes durable what does.
 pub(super) fn recover(files: &dyn Files, directory: &Path, acknowledged: u64) -> Result<Found, StorageError> {
     let numbers = numbers(files, directory)?;
-    let mut found = Found {
-        kept: VecDeque::new(),
-        next_number: numbers.last().map_or(0, |last| last + 1),
-        through: acknowledged,
-        batches: 0,
-        bytes: 0,
-        recovered: None,
-    };
+    let mut found = Found::new(numbers.last().map_or(0, |last| last + 1), acknowledged);
     let mut durable_before = 0;
     let mut scanned = Vec::new();
     for &number in &numbers {
@@ -74,6 +81,27 @@ pub(super) fn recover(files: &dyn Files, directory: &Path, acknowledged: u64) ->
     }
     files.sync_dir(directory).map_err(|error| StorageError::io("sync", directory, error))?;
     Ok(found)
+}
+
+/// Up to which epoch everything is there for a sink that has acknowledged this one. Changes nothing.
+pub(super) fn through(files: &dyn Files, directory: &Path, acknowledged: u64) -> Result<u64, StorageError> {
+    let is_gone = |error: &StorageError| matches!(error, StorageError::Io { source, .. } if source.kind() == ErrorKind::NotFound);
+    let numbers = match numbers(files, directory) {
+        // Nothing was ever kept for it.
+        Err(error) if is_gone(&error) => return Ok(acknowledged),
+        numbers => numbers?,
+    };
+    let (mut found, mut durable_before) = (Found::new(0, acknowledged), 0);
+    for number in numbers {
+        match scan(files, &directory.join(file_name(number)), number, &mut found, &mut durable_before) {
+            Ok(_) if found.recovered.is_none() => {}
+            // An engine that runs has removed it: the sink has acknowledged all of it.
+            Err(error) if is_gone(&error) => {}
+            Ok(_) | Err(StorageError::Damaged { .. }) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found.through)
 }
 
 /// Reads a file up to the first entry that does not count, which it notes as where the outbox was cut off.

@@ -1,9 +1,13 @@
 //! Copies: what is in one is what was durable when it was made, and an unfinished one is refused, wherever it ended.
 
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Mutex;
+
 use super::*;
 use crate::sim::{Fault, Operation};
 use crate::{
-    AckFile, Appended, Checkpoints, Copied, Extent, Filter, Manifest, NewRecord, Quarantine, StateFile,
+    AckFile, Appended, Checkpoints, Copied, DeadLetterOptions, DeadLetters, Extent, Filter, Manifest,
+    NewBatch, NewDeadLetter, NewRecord, Outbox, OutboxOptions, Pushed, Quarantine, StateFile,
 };
 
 const COPY: &str = "copy";
@@ -218,9 +222,9 @@ fn what_waits_for_a_sink_and_what_it_would_not_take_is_in_the_copy() {
     let (mut outbox, _) = running.state.open_outbox("updates", Default::default(), acknowledged).unwrap();
     let (mut letters, _) = running.state.open_dead_letters("updates", Default::default()).unwrap();
     let (after, context) = (acknowledged, b"names".as_slice());
-    let batch = crate::NewBatch { after, epoch: after + 2, context, bytes: b"deltas" };
-    assert_eq!(outbox.push(batch, false).unwrap(), crate::Pushed::Queued);
-    let letter = crate::NewDeadLetter {
+    let batch = NewBatch { after, epoch: after + 2, context, bytes: b"deltas" };
+    assert_eq!(outbox.push(batch, false).unwrap(), Pushed::Queued);
+    let letter = NewDeadLetter {
         epoch: after - 1,
         cause: "refused",
         reason: "no",
@@ -238,4 +242,147 @@ fn what_waits_for_a_sink_and_what_it_would_not_take_is_in_the_copy() {
     assert_eq!(outbox.pop(after).unwrap().unwrap().bytes, b"deltas");
     let letters: Vec<_> = copy.reader().dead_letters("updates").unwrap().map(Result::unwrap).collect();
     assert_eq!((letters.len(), letters[0].bytes.as_slice()), (1, b"delta".as_slice()));
+}
+
+/// A sink at work: what it refuses becomes a letter, and every letter is tried again and delivered.
+struct Ads {
+    acks: AckFile,
+    outbox: Outbox,
+    letters: DeadLetters,
+    /// Numbers and epochs of those there are.
+    waiting: VecDeque<(u64, u8)>,
+    /// The epochs that have come to the destination, which is what it acknowledges.
+    standing: Vec<u8>,
+    epoch: u8,
+    steps: u64,
+}
+
+/// So many steps are of interest: letters have come and gone by then, and their file was begun anew.
+const STEPS: u64 = 30;
+
+/// The last epoch in the outbox, of which each epoch is a file.
+const THROUGH: u8 = 20;
+
+impl Ads {
+    fn new(state: &StateDir) -> Self {
+        let options = OutboxOptions { file_bytes: 1, ..OutboxOptions::default() };
+        let mut outbox = state.open_outbox("ads", options, 0).unwrap().0;
+        for epoch in 1..=u64::from(THROUGH) {
+            let batch = NewBatch { after: epoch - 1, epoch, context: b"names", bytes: b"deltas" };
+            assert_eq!(outbox.push(batch, false).unwrap(), Pushed::Queued);
+        }
+        let options = DeadLetterOptions { max_bytes: 260 };
+        Self {
+            acks: state.open_acks("ads").unwrap().0,
+            outbox,
+            letters: state.open_dead_letters("ads", options).unwrap().0,
+            waiting: VecDeque::new(),
+            standing: Vec::new(),
+            epoch: 0,
+            steps: 0,
+        }
+    }
+
+    fn acknowledge(&mut self) {
+        self.acks.record(self.epoch.into(), &self.standing).unwrap();
+        self.outbox.forget(self.epoch.into()).unwrap();
+    }
+
+    /// The next of what it does. A delivery is acknowledged behind the letter it leaves, and in front of the one it ends.
+    fn step(&mut self) {
+        self.steps += 1;
+        match self.steps % 6 {
+            1 => {
+                self.epoch += 1;
+                let letter = NewDeadLetter {
+                    epoch: self.epoch.into(),
+                    cause: "refused",
+                    reason: "no",
+                    attempts: 1,
+                    first_failed_at: Timestamp(0),
+                    last_failed_at: Timestamp(0),
+                    context: b"names",
+                    bytes: b"delta",
+                };
+                let Appended::Stored(id) = self.letters.append(&letter).unwrap() else { panic!("no room") };
+                self.letters.sync().unwrap();
+                self.waiting.push_back((id, self.epoch));
+            }
+            2 => self.acknowledge(),
+            3 => {
+                self.epoch += 1;
+                self.standing.push(self.epoch);
+                self.acknowledge();
+            }
+            4 => self.letters.mark(&BTreeSet::from([self.waiting[0].0])).unwrap(),
+            5 => {
+                self.standing.push(self.waiting[0].1);
+                self.acknowledge();
+            }
+            _ => {
+                let (id, _) = self.waiting.pop_front().unwrap();
+                self.letters.remove(&BTreeSet::from([id])).unwrap();
+            }
+        }
+    }
+}
+
+/// Makes a copy while the sink goes on: from the `nth` call on that is made for the copy it takes so many steps before each. How
+/// many calls there were.
+fn copy_beside(files: &SimFiles, running: &mut Running, ads: Ads, (nth, pace): (u64, u64)) -> u64 {
+    let shared = Arc::new(Mutex::new((ads, 0)));
+    let inside = Arc::clone(&shared);
+    files.on_call(Some(Arc::new(move |_, _| {
+        // What a step calls itself finds it locked.
+        let Ok(mut inside) = inside.try_lock() else { return None };
+        let (ads, calls) = &mut *inside;
+        *calls += 1;
+        if *calls > nth && ads.steps < STEPS {
+            (0..pace).for_each(|_| ads.step());
+        }
+        None
+    })));
+    running.copy().unwrap();
+    files.on_call(None);
+    let inside = shared.lock().unwrap();
+    inside.1
+}
+
+#[test]
+fn a_sink_that_acknowledges_while_it_is_copied_finds_all_it_needs_in_the_copy() {
+    let mut found = BTreeSet::new();
+    for pace in 1..=4 {
+        let (mut nth, mut calls) = (0, 1);
+        while nth <= calls {
+            let files = SimFiles::new();
+            let mut running = Running::new(&files);
+            let mut ads = Ads::new(&running.state);
+            // Every moment of a round comes to lie at every call.
+            (0..nth % 6).for_each(|_| ads.step());
+            calls = copy_beside(&files, &mut running, ads, (nth, pace));
+            found.insert(check_ads(&files, &format!("{pace} steps before each call from {nth} on")));
+            nth += 1;
+        }
+    }
+    assert!(found.len() > 5, "{found:?}");
+}
+
+/// Looks at what the copy has of the sink; what is acknowledged there.
+fn check_ads(files: &SimFiles, which: &str) -> u64 {
+    let copy = StateDir::open_with(Arc::new(files.clone()), COPY, &new_state()).unwrap();
+    let ack = copy.reader().ack("ads").unwrap();
+    let (epoch, standing) = ack.map_or((0, Vec::new()), |ack| (ack.epoch, ack.position));
+    let (mut outbox, cut) = copy.open_outbox("ads", OutboxOptions::default(), epoch).unwrap();
+    assert_eq!((cut, outbox.span().through), (None, THROUGH.into()), "{which}, acknowledged {epoch}");
+    let mut waiting = Vec::new();
+    while let Some(batch) = outbox.pop(epoch).unwrap() {
+        waiting.push(batch.epoch);
+    }
+    assert_eq!(waiting, (epoch + 1..=THROUGH.into()).collect::<Vec<_>>(), "{which}");
+    // What is acknowledged stands at the destination or waits in a letter.
+    let letters = copy.reader().dead_letters("ads").unwrap().map(|letter| letter.unwrap().epoch);
+    let has: BTreeSet<u64> = standing.into_iter().map(u64::from).chain(letters).collect();
+    let lost: Vec<u64> = (1..=epoch).filter(|past| !has.contains(past)).collect();
+    assert!(lost.is_empty(), "{which}, acknowledged {epoch}: {lost:?} are lost");
+    epoch
 }

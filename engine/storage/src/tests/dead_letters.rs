@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::sim::Operation;
 use crate::{Appended, DeadLetterOptions, DeadLetters, NewDeadLetter, StoredDeadLetter};
 
 fn open(state: &StateDir, max_bytes: u64) -> DeadLetters {
@@ -113,6 +114,42 @@ fn it_says_when_it_is_full_and_takes_more_once_some_have_gone() {
     assert_eq!(append(&mut letters, 7), Appended::Stored(count + 1));
     assert_eq!(read(&letters).len() as u64, count - 1);
     assert!(reader(&files).dead_letters("nobody").unwrap().next().is_none());
+}
+
+#[test]
+fn letters_that_fail_again_and_again_take_a_bounded_room() {
+    let files = SimFiles::new();
+    let first = state(&files);
+    let mut letters = open(&first, 100_000);
+    let all: BTreeSet<u64> = (1..=20).collect();
+    all.iter().for_each(|epoch| assert_eq!(append(&mut letters, *epoch), Appended::Stored(*epoch)));
+    letters.sync().unwrap();
+    let before = files.count(Operation::Rename);
+    let mut written = 0;
+    for round in 0..500 {
+        let len = letters.bytes();
+        letters.mark(&all).unwrap();
+        all.iter().for_each(|id| letters.failed(*id, "no, not now", round, Timestamp(1)).unwrap());
+        written += letters.bytes().saturating_sub(len);
+        assert!(letters.bytes() < 100_000, "{} bytes in round {round}", letters.bytes());
+    }
+    let replaced = files.count(Operation::Rename) - before;
+    assert!(written > 200_000 && replaced <= 1 + (written >> 16), "{replaced} times for {written} bytes");
+    assert_eq!(append(&mut letters, 21), Appended::Stored(21), "there is room");
+    letters.sync().unwrap();
+    let found = read(&letters);
+    assert!(found[..20].iter().all(|letter| letter.attempts == 499 && !letter.is_marked));
+    // Opened, it is as small as can be, and is left alone then.
+    drop((letters, first));
+    let opened = |files: &SimFiles| {
+        let state = state(files);
+        let letters = open(&state, 100_000);
+        assert_eq!(read(&letters), found);
+        (letters.bytes(), files.count(Operation::Rename))
+    };
+    let (bytes, renames) = opened(&files);
+    assert!(bytes < 5_000, "{bytes}");
+    assert_eq!(opened(&files), (bytes, renames));
 }
 
 #[test]

@@ -138,8 +138,10 @@ proptest! {
                     drop((outbox, state.take()));
                     files.crash(seed as u64);
                     state = Some(super::state(&files));
+                    let foretold = state.as_ref().unwrap().reader().outbox_through("slow", acknowledged).unwrap();
                     outbox = reopened(state.as_ref().unwrap(), file_bytes, acknowledged);
                     let through = outbox.span().through;
+                    prop_assert_eq!(foretold, through);
                     if synced.after <= acknowledged {
                         prop_assert!(through >= synced.through, "{through} of {synced:?}");
                     }
@@ -162,6 +164,12 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn of_a_sink_without_an_outbox_it_is_known_what_it_has_acknowledged() {
+    let state = state(&SimFiles::new());
+    assert_eq!(state.reader().outbox_through("slow", 7).unwrap(), 7);
 }
 
 #[test]

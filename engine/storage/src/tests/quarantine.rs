@@ -24,14 +24,25 @@ fn record(reason: &str, bytes: &[u8]) -> Record {
     Record { id: 0, reason: reason.to_owned(), source, received_at, bytes: bytes.to_vec(), original_len }
 }
 
-fn append(quarantine: &mut Quarantine, record: &Record) -> Result<Appended, StorageError> {
-    quarantine.append(&NewRecord {
+fn new(record: &Record) -> NewRecord<'_> {
+    NewRecord {
         reason: &record.reason,
         source: &record.source,
         received_at: record.received_at,
         bytes: &record.bytes,
         original_len: record.original_len,
-    })
+    }
+}
+
+fn append(quarantine: &mut Quarantine, record: &Record) -> Result<Appended, StorageError> {
+    quarantine.append(&new(record))
+}
+
+/// Fills all the room there is with events of 80 bytes; how many there are in all.
+fn fill_up(quarantine: &mut Quarantine) -> u64 {
+    while append(quarantine, &record("bad_json", &[7; 80])).unwrap() != Appended::Full {}
+    quarantine.sync().unwrap();
+    quarantine.len()
 }
 
 fn fill(quarantine: &mut Quarantine, count: u64) -> Vec<Record> {
@@ -88,6 +99,28 @@ proptest! {
                     model.retain(|id, _| !ids.contains(id));
                 }
                 3 => quarantine.compact().unwrap(),
+                4 => quarantine.end_marks().unwrap(),
+                // As a redrive of which everything is refused again.
+                5 => {
+                    let mut ids = BTreeSet::new();
+                    let mut bytes = 0;
+                    for mut again in read(&quarantine, Filter::All).into_iter().take(number % 4) {
+                        if !again.is_whole() {
+                            continue;
+                        }
+                        let Appended::Stored(id) = quarantine.append_again(&new(&again)).unwrap() else {
+                            return Err(TestCaseError::fail("no room for what comes again"));
+                        };
+                        prop_assert!(id > highest, "an id was given twice");
+                        highest = id;
+                        ids.insert(again.id);
+                        bytes += again.size();
+                        model.remove(&again.id);
+                        again.id = id;
+                        model.insert(id, again);
+                    }
+                    prop_assert_eq!(quarantine.mark_read(&ids, bytes).unwrap(), ids.len() as u64);
+                }
                 _ => {
                     let mut record = record(REASONS[number % 3], &vec![index as u8; number]);
                     if let Appended::Stored(id) = append(&mut quarantine, &record).unwrap() {
@@ -100,6 +133,9 @@ proptest! {
                     }
                 }
             }
+            // An eighth that is not worth a copy, three events again, and the marks of some steps.
+            let most = max_bytes + max_bytes / 8 + 2_000;
+            prop_assert!(quarantine.bytes() <= most, "{} of {max_bytes}", quarantine.bytes());
             let expected: Vec<Record> = model.values().cloned().collect();
             prop_assert_eq!(quarantine.len(), expected.len() as u64);
             prop_assert_eq!(&read(&quarantine, Filter::All), &expected);
@@ -127,6 +163,115 @@ fn it_says_when_it_is_full_and_takes_more_once_events_are_redriven() {
     assert_eq!(append(&mut quarantine, &event).unwrap(), Appended::Stored(stored + 2));
     assert_eq!(append(&mut quarantine, &event).unwrap(), Appended::Full);
     assert_eq!(quarantine.len(), stored);
+}
+
+#[test]
+fn a_full_quarantine_is_not_copied_for_every_event_that_finds_no_room() {
+    let files = SimFiles::new();
+    let mut quarantine = open(&files, QuarantineOptions { max_bytes: 20_000, record_bytes: 100 });
+    let all = fill_up(&mut quarantine);
+    assert!(quarantine.is_full() && all > 100);
+    let event = record("bad_json", &[7; 80]);
+    let renames = || files.count(Operation::Rename);
+    let before = renames();
+    for id in 1..=5 {
+        assert_eq!(quarantine.mark_read(&BTreeSet::from([id]), 110).unwrap(), 1);
+        assert_eq!(append(&mut quarantine, &event).unwrap(), Appended::Full);
+    }
+    assert_eq!((renames(), quarantine.is_full()), (before, true), "not worth a copy");
+    // Whoever has dropped them wants their room.
+    quarantine.end_marks().unwrap();
+    assert_eq!((renames(), quarantine.is_full()), (before + 1, false));
+    assert!(matches!(append(&mut quarantine, &event).unwrap(), Appended::Stored(_)));
+    // An eighth of it is worth a copy, once.
+    assert_eq!(fill_up(&mut quarantine), all);
+    assert_eq!(quarantine.mark_read(&(6..50).collect(), 44 * 110).unwrap(), 44);
+    assert_eq!((fill_up(&mut quarantine), renames()), (all, before + 2));
+    quarantine.end_marks().unwrap();
+    assert_eq!(renames(), before + 2, "nothing was redriven since");
+    // What was dropped while there was room counts as room when there is none.
+    quarantine.mark_redriven(&Filter::Ids(BTreeSet::from([50]))).unwrap();
+    assert!(matches!(append(&mut quarantine, &event).unwrap(), Appended::Stored(_)));
+    assert_eq!(renames(), before + 3);
+}
+
+#[test]
+fn what_comes_again_takes_the_room_it_had() {
+    let files = SimFiles::new();
+    let mut quarantine = open(&files, QuarantineOptions { max_bytes: 20_000, record_bytes: 100 });
+    let all = fill_up(&mut quarantine);
+    let (mut largest, before) = (0, files.count(Operation::Rename));
+    let mut rest: Vec<Record> = read(&quarantine, Filter::All);
+    while !rest.is_empty() {
+        let part: Vec<Record> = rest.drain(..rest.len().min(10)).collect();
+        for record in &part {
+            assert!(matches!(quarantine.append_again(&new(record)).unwrap(), Appended::Stored(_)));
+        }
+        let ids = part.iter().map(|record| record.id).collect();
+        let bytes = part.iter().map(Record::size).sum();
+        assert_eq!(quarantine.mark_read(&ids, bytes).unwrap(), part.len() as u64);
+        assert_eq!(quarantine.mark_read(&ids, bytes).unwrap(), 0, "once");
+        largest = largest.max(quarantine.bytes());
+    }
+    assert_eq!(quarantine.len(), all);
+    assert_eq!(read(&quarantine, Filter::All).len() as u64, all);
+    assert!(largest < 20_000 + 20_000 / 8 + 20 * 160, "{largest}");
+    assert!(files.count(Operation::Rename) - before <= 10, "one copy for an eighth of it");
+}
+
+#[test]
+fn reading_is_as_of_its_beginning_however_the_file_changes() {
+    let files = SimFiles::new();
+    let mut quarantine = open(&files, QuarantineOptions::default());
+    let records = fill(&mut quarantine, 9);
+    let mut readers =
+        [quarantine.read(Filter::All).unwrap(), reader(&files).quarantine(Filter::All).unwrap()];
+    for reader in &mut readers {
+        assert_eq!(reader.next().unwrap().unwrap(), records[0]);
+    }
+    fill(&mut quarantine, 5);
+    for reader in &mut readers {
+        assert_eq!(reader.next().unwrap().unwrap(), records[1]);
+    }
+    quarantine.mark_redriven(&Filter::Ids(BTreeSet::from([1, 2, 3]))).unwrap();
+    quarantine.compact().unwrap();
+    fill(&mut quarantine, 5);
+    for reader in readers {
+        let rest: Vec<Record> = reader.map(Result::unwrap).collect();
+        assert_eq!(rest, records[2..]);
+    }
+}
+
+#[test]
+fn a_disk_too_full_for_a_copy_keeps_nobody_waiting() {
+    let files = SimFiles::new();
+    let mut quarantine = open(&files, QuarantineOptions { max_bytes: 4_000, record_bytes: 100 });
+    fill_up(&mut quarantine);
+    quarantine.mark_redriven(&Filter::Ids((1..=20).collect())).unwrap();
+    let event = record("bad_json", &[7; 80]);
+    files.set_capacity(Some(200));
+    assert!(matches!(quarantine.end_marks(), Err(StorageError::NoSpace { .. })));
+    assert_eq!(append(&mut quarantine, &event).unwrap(), Appended::Full);
+    files.set_capacity(None);
+    quarantine.end_marks().unwrap();
+    assert!(matches!(append(&mut quarantine, &event).unwrap(), Appended::Stored(_)));
+}
+
+#[test]
+fn an_event_of_many_mebibytes_is_kept_whole() {
+    let files = SimFiles::new();
+    let options = QuarantineOptions { record_bytes: 16 << 20, ..QuarantineOptions::default() };
+    let mut quarantine = open(&files, options);
+    let mut large = record("future_time", &vec![b'x'; 16 << 20]);
+    for id in 1..=2 {
+        large.id = id;
+        assert_eq!(append(&mut quarantine, &large).unwrap(), Appended::Stored(id));
+        assert!(read(&quarantine, Filter::Ids(BTreeSet::from([id]))) == [large.clone()] && large.is_whole());
+    }
+    quarantine.mark_redriven(&Filter::Ids(BTreeSet::from([1]))).unwrap();
+    quarantine.sync().unwrap();
+    drop(quarantine);
+    assert!(read(&open(&files, options), Filter::All) == [large]);
 }
 
 #[test]

@@ -14,9 +14,9 @@ use std::{
 use proptest::prelude::*;
 use tidewater::{
     DeltaBatch, Engine, Error, ManualClock, Pipeline, Profile, ProfileId, Random, RawEvents, Settings, Sink,
-    Timestamp,
+    Timestamp, Value,
     offline::{self, Identity, Membership},
-    pipeline::{Definitions, FixedEnvironment},
+    pipeline::FixedEnvironment,
 };
 use tidewater_connector_api::{Acknowledged, DeliveryError, Position, json::write_delta};
 use tidewater_oracle::{Event, Outcome, Unlinked, evaluate_from};
@@ -123,7 +123,13 @@ pub(crate) struct End {
     memberships: Vec<Membership>,
     profiles: Vec<Profile>,
     identities: Vec<Identity>,
+    /// Names of segments and traits, which the memberships and profiles give by place.
+    segments: Vec<String>,
+    traits: Vec<String>,
 }
+
+/// A profile with what the pipeline defines by name.
+type Named<'a> = (ProfileId, &'a [Vec<String>], BTreeMap<&'a str, &'a Value>, BTreeSet<&'a str>);
 
 impl PartialEq for End {
     fn eq(&self, other: &Self) -> bool {
@@ -307,6 +313,8 @@ async fn live_in(
         memberships: state.memberships().unwrap(),
         profiles: state.profiles().unwrap(),
         identities,
+        segments: state.spec().segments.iter().map(|segment| segment.name.clone()).collect(),
+        traits: state.spec().traits.iter().map(|entry| entry.name.clone()).collect(),
     }
 }
 
@@ -337,15 +345,20 @@ fn with_one_more_segment(text: &str) -> Pipeline {
 }
 
 impl End {
-    /// What holds in the end, but for since when.
-    pub(crate) fn without_since(&self) -> (Vec<(usize, ProfileId)>, &[Profile], &[Identity]) {
-        let members = self.memberships.iter().map(|member| (member.segment, member.profile)).collect();
-        (members, &self.profiles, &self.identities)
+    /// What holds in the end, by name, but for since when.
+    pub(crate) fn without_since(&self) -> (BTreeSet<(String, String)>, Vec<Named<'_>>, &[Identity]) {
+        (self.members(), self.profiles.iter().map(|profile| self.named(profile)).collect(), &self.identities)
+    }
+
+    fn named<'a>(&'a self, profile: &'a Profile) -> Named<'a> {
+        let traits = self.traits.iter().map(String::as_str).zip(&profile.traits).collect();
+        let segments = profile.segments.iter().map(|segment| self.segments[*segment].as_str()).collect();
+        (profile.id, &profile.identifiers, traits, segments)
     }
 
     /// The members per segment by its name.
-    pub(crate) fn members(&self, definitions: &Definitions) -> BTreeSet<(String, String)> {
-        let name = |segment: usize| definitions.segments[segment].name.clone();
+    pub(crate) fn members(&self) -> BTreeSet<(String, String)> {
+        let name = |segment: usize| self.segments[segment].clone();
         self.memberships.iter().map(|member| (name(member.segment), member.profile.to_string())).collect()
     }
 

@@ -48,6 +48,62 @@ proptest! {
     }
 }
 
+fn windows() -> impl Strategy<Value = Remember> {
+    prop_oneof![6 => (1..200i64).prop_map(|window| Remember::For(Millis(window))), 1 => Just(Remember::Forever)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Whatever the old window has not forgotten the new one remembers for its own length, counted from when it was accepted.
+    #[test]
+    fn another_window_goes_on_with_what_is_known(
+        (old, new) in (windows(), windows()),
+        start in -1_000..1_000i64,
+        steps in prop::collection::vec((0..30u64, 0..20i64), 1..100),
+        later in 0..300i64,
+    ) {
+        let is_within = |window: Remember, passed: i64| match window {
+            Remember::For(window) => passed <= window.0,
+            Remember::Forever => true,
+        };
+        let mut before = Dedup::new(old);
+        let (mut accepted, mut stored) = (HashMap::new(), Vec::new());
+        let mut now = start;
+        for (number, step) in steps {
+            now += step;
+            if before.check(Timestamp(now), message(number, number)) == Verdict::New {
+                accepted.insert(number, now);
+                stored.push(before.stored(message(number, number)));
+            }
+        }
+        let refile = Refile::new((old, before.current_half()), new, Timestamp(now));
+        let mut after = Dedup::new(new);
+        after.resume(refile.current_half());
+        for (half, entry) in stored {
+            if let Some(half) = refile.half(half) {
+                after.read(half, Refile::entry(half, entry));
+            }
+        }
+        let then = now + later;
+        for number in 0..30 {
+            let found = after.clone().check(Timestamp(then), message(number, number));
+            let Some(at) = accepted.get(&number) else {
+                prop_assert_eq!(found, Verdict::New);
+                continue;
+            };
+            if is_within(old, now - at) && is_within(new, then - at) {
+                prop_assert_eq!(found, Verdict::Duplicate, "{} of {:?} after {:?}", then - at, new, old);
+                let changed = after.clone().check(Timestamp(then), message(number, number + 1));
+                prop_assert_eq!(changed, Verdict::Conflict);
+            }
+            if let Remember::For(window) = new && then - now > window.0 * 3 / 2 + 3 {
+                prop_assert_eq!(found, Verdict::New, "still known {} after the change", then - now);
+            }
+        }
+    }
+}
+
 #[test]
 fn forever_is_forever() {
     let mut dedup = Dedup::new(Remember::Forever);

@@ -48,6 +48,10 @@ pub struct RunArgs {
     /// [default: 256MiB].
     #[arg(long, value_name = "SIZE", value_parser = memory::parse_size)]
     pub log_file_bytes: Option<u64>,
+    /// How large the quarantine may get: beyond that refused events are counted and not kept, until some are redriven or
+    /// dropped [default: 1GiB].
+    #[arg(long, value_name = "SIZE", value_parser = memory::parse_size)]
+    pub quarantine_bytes: Option<u64>,
     /// Keep full files of the log there instead of in the state directory, which remembers it for good: `s3://BUCKET/PREFIX`, with
     /// keys, region and endpoint from the environment (`AWS_ACCESS_KEY_ID`, `AWS_REGION`, `AWS_ENDPOINT`, …).
     /// `checkpoint --to` copies no such directory.
@@ -180,6 +184,7 @@ async fn start(args: &RunArgs, pipeline: &Pipeline) -> Result<Engine, Failure> {
         log_keep_ms: args.log_keep.map(|keep| keep.0.unsigned_abs()),
         log_keep_bytes: args.log_keep_bytes.and_then(MemoryLimit::bytes),
         log_file_bytes: args.log_file_bytes.unwrap_or(usual.log_file_bytes),
+        quarantine_bytes: args.quarantine_bytes.unwrap_or(usual.quarantine_bytes),
         ..usual
     };
     let mut builder = Engine::builder(pipeline).settings(settings).rebuild(args.rebuild);
@@ -228,6 +233,10 @@ async fn until_ended(engine: &Engine) -> End {
 fn finish(engine: &Engine, report: &ShutdownReport) -> Result<Exit, Failure> {
     let status = engine.status();
     let quarantined: u64 = status.counts.quarantined.iter().map(|(_, count)| count).sum();
+    let lost = status.counts.quarantine_lost;
+    if lost > 0 {
+        tracing::warn!(lost, "refused events found no room in the quarantine and are not kept");
+    }
     tracing::info!(
         epoch = report.epoch,
         events = status.counts.events,

@@ -1,0 +1,73 @@
+//! Sinks that the state directory knows and this engine was not given, which is so when `redrive` runs one: what they need to
+//! go on at a later start is kept.
+
+use std::collections::{BTreeSet, HashMap};
+
+use tidewater_storage::{Manifest, OutboxOptions, StateDir};
+
+use crate::{error::Error, opening::report, rebuild::Stored};
+
+/// The sinks of a directory, for an engine that has none.
+///
+/// If it has some, the others were taken out of its pipeline: for these nothing is kept. Limits of the log hold all the same:
+/// nobody could tell a sink that comes back from one that never does, for which the log would grow for ever.
+#[derive(Debug, Default)]
+pub(crate) struct Absent {
+    /// By name: it has everything up to this epoch, or finds it in its outbox.
+    has: HashMap<String, u64>,
+    /// Checkpoints of earlier definitions. From them follows what a sink lacks that has not come to the present ones.
+    earlier: Vec<Manifest>,
+}
+
+impl Absent {
+    /// Looks what sinks have, given the checkpoints of the present definitions.
+    pub(crate) fn find(
+        state: &StateDir,
+        given: &[String],
+        stored: &Stored,
+        all: &[Manifest],
+    ) -> Result<Self, Error> {
+        let mut absent = Self::default();
+        if !given.is_empty() {
+            return Ok(absent);
+        }
+        let (reader, changeover) = (state.reader(), stored.changeover());
+        let mut is_any_behind = false;
+        for name in reader.sinks()? {
+            // One that was never opened begins with the members.
+            let Some(ack) = reader.ack(&name)? else { continue };
+            let (outbox, cut) = state.open_outbox(&name, OutboxOptions::default(), ack.epoch)?;
+            report("outbox", cut);
+            let kept = outbox.span().through;
+            // Where there was nothing for it, it has acknowledged nothing.
+            let said = all.iter().filter(|manifest| manifest.delivered.contains(&name));
+            let said = said.map(|manifest| manifest.epoch).max().unwrap_or(0);
+            let is_behind = stored.is_behind(kept);
+            is_any_behind |= is_behind;
+            // It gets at the changeover all that it lacks by then.
+            absent.has.insert(name, if is_behind { changeover } else { kept.max(said) });
+        }
+        if is_any_behind {
+            let known = reader.checkpoints()?.into_iter().flatten();
+            absent.earlier = known.filter(|manifest| manifest.epoch < changeover).collect();
+        }
+        Ok(absent)
+    }
+
+    /// The epochs of those of the checkpoints, given newest first, that a start with some of these sinks would begin with: of
+    /// several sinks it is that of the one which has least.
+    pub(crate) fn needed(&self, all: &[Manifest]) -> BTreeSet<u64> {
+        let newest = |has: &u64| all.iter().map(|manifest| manifest.epoch).find(|epoch| epoch <= has);
+        self.has.values().filter_map(newest).collect()
+    }
+
+    /// Those that have everything up to this epoch.
+    pub(crate) fn delivered(&self, epoch: u64) -> impl Iterator<Item = String> {
+        self.has.iter().filter(move |(_, has)| **has >= epoch).map(|(name, _)| name.clone())
+    }
+
+    /// Checkpoints of earlier definitions that have to stay.
+    pub(crate) fn earlier(&self) -> &[Manifest] {
+        &self.earlier
+    }
+}
