@@ -96,6 +96,50 @@ pub(crate) const NULL_NUMBER: i128 = i128::MIN;
 pub(crate) struct Program {
     /// One a trait.
     pub(crate) folds: Vec<Fold>,
+    /// The columns whose scalars some trait keeps.
+    pub(crate) kept: Vec<Kept>,
+}
+
+/// A column whose scalar is kept if one of these folds applies.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Kept {
+    /// First word of the column in the event's value block.
+    pub(crate) value: u16,
+    folds: Vec<Fold>,
+}
+
+impl Program {
+    fn new(folds: Vec<Fold>, layout: &Layout) -> Self {
+        let mut kept: Vec<Kept> = Vec::new();
+        for fold in &folds {
+            if !matches!(layout.traits[usize::from(fold.trait_index)].kind, Kind::First | Kind::Last) {
+                continue;
+            }
+            match kept.iter_mut().find(|kept| kept.value == fold.value) {
+                Some(kept) => kept.folds.push(*fold),
+                None => kept.push(Kept { value: fold.value, folds: vec![*fold] }),
+            }
+        }
+        Self { folds, kept }
+    }
+
+    /// Calls `each` with the words of every scalar of an event that a trait keeps.
+    #[inline]
+    pub(crate) fn for_each_kept(&self, values: &mut [u64], mut each: impl FnMut(&mut [u64])) {
+        for kept in &self.kept {
+            if kept.applies(values) {
+                let at = usize::from(kept.value);
+                each(&mut values[at..at + 2]);
+            }
+        }
+    }
+}
+
+impl Kept {
+    #[inline]
+    fn applies(&self, values: &[u64]) -> bool {
+        self.folds.iter().any(|fold| fold.applies(values))
+    }
 }
 
 /// How one trait takes in one event.
@@ -151,13 +195,14 @@ impl Plan {
                     .map(|c| c as u16),
             }
         };
+        let layout = Layout::new(&spec);
         let program_for = |name: Option<&str>| {
             let feeds = |definition: &TraitSpec| match &definition.events {
                 EventFilter::Any => true,
                 EventFilter::Named(wanted) => name == Some(wanted.as_str()),
             };
             let fed = (0..spec.traits.len()).filter(|index| feeds(&spec.traits[*index]));
-            Program { folds: fed.map(fold_of).collect() }
+            Program::new(fed.map(fold_of).collect(), &layout)
         };
         let mut programs = vec![program_for(None)];
         let mut program_of = FxHashMap::default();
@@ -170,7 +215,6 @@ impl Plan {
             }
         }
         let seeds = spec.identifiers.iter().map(|identifier| key.seed(&identifier.name)).collect();
-        let layout = Layout::new(&spec);
         Ok(Arc::new(Self {
             spec,
             key,
@@ -202,10 +246,8 @@ impl Plan {
 
     /// Whether a trait keeps the scalar in a column of an event's values.
     pub(crate) fn keeps(&self, program: u16, column: u16, values: &[u64]) -> bool {
-        self.programs[usize::from(program)].folds.iter().any(|fold| {
-            let kind = self.layout.traits[usize::from(fold.trait_index)].kind;
-            matches!(kind, Kind::First | Kind::Last) && fold.value == column && fold.applies(values)
-        })
+        let kept = &self.programs[usize::from(program)].kept;
+        kept.iter().any(|kept| kept.value == column && kept.applies(values))
     }
 
     /// Hashes a normalized value of the identifier with this rank.
