@@ -2,8 +2,9 @@
 //!
 //! Texts lie in pages at places that only ever grow. To [`begin`](TraitTexts::begin) a collection is to fix a *cut*, behind
 //! which all that is interned from then on will lie, and to forget what is known of the texts before it. Whoever holds places
-//! then has them [`refresh`](TraitTexts::refresh)ed, a few at a time; when none before the cut is held any more
-//! ([`end`](TraitTexts::end)), the pages before it go, a few at a time, too ([`shed`](TraitTexts::shed)). Who holds places, and in which order they are walked, is in `profile::collect`.
+//! then has them [`refresh`](TraitTexts::refresh)ed, a few at a time. When none before the cut is held any more
+//! ([`end`](TraitTexts::end)), the pages before it go, a few at a time, too ([`shed`](TraitTexts::shed)). Who holds places, and in
+//! which order they are walked, is in `profile::collect`.
 //!
 //! Behind the cut a text has one place, so two values that were refreshed are equal if and only if their words are.
 //!
