@@ -11,7 +11,10 @@ use tidewater_model::{
     Aggregate, EventFilter, HashKey, IdentifierSeed, Path, PipelineSpec, TraitSpec, expr::Predicate,
 };
 
-use crate::{ingest::compile_block_patterns, profile::layout::Layout};
+use crate::{
+    ingest::compile_block_patterns,
+    profile::layout::{Kind, Layout},
+};
 
 /// The most identifiers a pipeline can have: a rank is kept in one byte.
 pub const MAX_IDENTIFIERS: usize = 200;
