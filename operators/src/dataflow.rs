@@ -85,7 +85,7 @@ pub struct WorkerStats {
     pub merges: u64,
     /// Members per segment, in the order of the pipeline.
     pub members: Vec<u64>,
-    /// Bytes of state by part, such as `records`, `panes`, `texts`, `links`, `index`.
+    /// Bytes of state by part, such as `records`, `panes`, `texts` (of identifiers), `trait_texts`, `links`, `index`.
     pub bytes: Vec<(&'static str, u64)>,
 }
 
@@ -201,11 +201,13 @@ impl WorkerDataflow {
         worker.epoch = None;
         let mut events = worker.recycled.take().unwrap_or_default();
         events.clear();
-        let epoch = &mut worker.state.epoch;
-        if epoch.is_restored {
+        if worker.state.epoch.is_restored {
             // Everyone has heard of these members in an earlier life. And no other epoch's lists are as long.
-            *epoch = EpochWork::default();
+            worker.state.epoch = EpochWork::default();
+            worker.state.trait_texts.settle();
         }
+        worker.state.collect_after_epoch();
+        let epoch = &mut worker.state.epoch;
         let room = Changes::with_room_of(&epoch.changes);
         let changes = std::mem::replace(&mut epoch.changes, room);
         EpochOutput {
@@ -296,6 +298,17 @@ impl WorkerDataflow {
         }
     }
 
+    /// Whether texts that no trait has any more are being given back: a little after each epoch, and whenever
+    /// [`collect`](Self::collect) is called in between.
+    pub fn is_collecting(&self) -> bool {
+        self.worker.borrow().state.is_collecting()
+    }
+
+    /// Goes on with giving texts back, for less than a millisecond; false if there is nothing to do. Call it between epochs.
+    pub fn collect(&mut self) -> bool {
+        self.worker.borrow_mut().state.collect()
+    }
+
     /// Takes notes of what changes, so that snapshots can be taken. Call it before anything is fed or read.
     pub fn track_changes(&mut self) {
         self.worker.borrow_mut().state.marks.turn_on();
@@ -345,7 +358,8 @@ impl WorkerDataflow {
                 ("records", state.slab.bytes()),
                 ("index", state.index.bytes()),
                 ("panes", state.panes.bytes()),
-                ("texts", state.texts.bytes(state.worker) + state.trait_texts.bytes()),
+                ("texts", state.texts.bytes(state.worker)),
+                ("trait_texts", state.trait_texts.bytes()),
                 ("links", links),
                 ("timers", state.timers.capacity() as u64 * 16),
                 ("marks", state.marks.bytes() + state.saved.capacity() as u64),

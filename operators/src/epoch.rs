@@ -46,7 +46,7 @@ impl State {
         for relabel in std::mem::take(&mut out.relabels) {
             self.relabel(&relabel, &mut out);
         }
-        self.finish_epoch(&[], &[]);
+        self.finish_epoch(Vec::new(), Vec::new());
         #[cfg(feature = "planted-bugs")]
         if input.is_restored && crate::planted::active(crate::planted::Bug::TimersNotRestored) {
             self.timers.clear();

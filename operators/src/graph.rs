@@ -267,7 +267,7 @@ fn finish<'scope>(input: StreamVec<'scope, Time, Routed>, worker: Shared) -> Pub
                 own.iter_mut().for_each(|capability| capability.downgrade(&time));
                 let folds = std::mem::take(&mut worker.inbox.folds);
                 let joins = std::mem::take(&mut worker.inbox.joins);
-                worker.state.finish_epoch(&folds, &joins);
+                worker.state.finish_epoch(folds, joins);
                 memberships.session(&own[0]).give_container(&mut membership_rows(&worker.state, time));
                 let mut updates = std::mem::take(&mut worker.state.epoch.assignments);
                 assignments.session(&own[1]).give_container(&mut updates);

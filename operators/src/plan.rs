@@ -11,7 +11,10 @@ use tidewater_model::{
     Aggregate, EventFilter, HashKey, IdentifierSeed, Path, PipelineSpec, TraitSpec, expr::Predicate,
 };
 
-use crate::{ingest::compile_block_patterns, profile::layout::Layout};
+use crate::{
+    ingest::compile_block_patterns,
+    profile::layout::{Kind, Layout},
+};
 
 /// The most identifiers a pipeline can have: a rank is kept in one byte.
 pub const MAX_IDENTIFIERS: usize = 200;
@@ -93,40 +96,48 @@ pub(crate) const NULL_NUMBER: i128 = i128::MIN;
 pub(crate) struct Program {
     /// One a trait.
     pub(crate) folds: Vec<Fold>,
-    /// What traits keep as it stands in the event, each column once.
-    pub(crate) scalars: Vec<KeptScalar>,
+    /// The columns whose scalars some trait keeps.
+    pub(crate) kept: Vec<Kept>,
 }
 
-impl Program {
-    fn new(folds: Vec<Fold>, spec: &PipelineSpec) -> Self {
-        let mut scalars: Vec<KeptScalar> = Vec::new();
-        for fold in &folds {
-            let definition = &spec.traits[usize::from(fold.trait_index)];
-            if !matches!(definition.aggregate, Aggregate::First(_) | Aggregate::Last(_)) {
-                continue;
-            }
-            match scalars.iter_mut().find(|scalar| scalar.value == fold.value) {
-                Some(scalar) => scalar.folds.push(*fold),
-                None => scalars.push(KeptScalar { value: fold.value, folds: vec![*fold] }),
-            }
-        }
-        Self { folds, scalars }
-    }
-}
-
-/// A scalar of an event that traits keep.
+/// A column whose scalar is kept if one of these folds applies.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct KeptScalar {
-    /// First word of its column in the event's value block.
+pub(crate) struct Kept {
+    /// First word of the column in the event's value block.
     pub(crate) value: u16,
-    /// How the traits that keep it take it in.
     folds: Vec<Fold>,
 }
 
-impl KeptScalar {
-    /// Whether one of them keeps that of an event with these values.
+impl Program {
+    fn new(folds: Vec<Fold>, layout: &Layout) -> Self {
+        let mut kept: Vec<Kept> = Vec::new();
+        for fold in &folds {
+            if !matches!(layout.traits[usize::from(fold.trait_index)].kind, Kind::First | Kind::Last) {
+                continue;
+            }
+            match kept.iter_mut().find(|kept| kept.value == fold.value) {
+                Some(kept) => kept.folds.push(*fold),
+                None => kept.push(Kept { value: fold.value, folds: vec![*fold] }),
+            }
+        }
+        Self { folds, kept }
+    }
+
+    /// Calls `each` with the words of every scalar of an event that a trait keeps.
     #[inline]
-    pub(crate) fn is_kept(&self, values: &[u64]) -> bool {
+    pub(crate) fn for_each_kept(&self, values: &mut [u64], mut each: impl FnMut(&mut [u64])) {
+        for kept in &self.kept {
+            if kept.applies(values) {
+                let at = usize::from(kept.value);
+                each(&mut values[at..at + 2]);
+            }
+        }
+    }
+}
+
+impl Kept {
+    #[inline]
+    fn applies(&self, values: &[u64]) -> bool {
         self.folds.iter().any(|fold| fold.applies(values))
     }
 }
@@ -184,13 +195,14 @@ impl Plan {
                     .map(|c| c as u16),
             }
         };
+        let layout = Layout::new(&spec);
         let program_for = |name: Option<&str>| {
             let feeds = |definition: &TraitSpec| match &definition.events {
                 EventFilter::Any => true,
                 EventFilter::Named(wanted) => name == Some(wanted.as_str()),
             };
             let fed = (0..spec.traits.len()).filter(|index| feeds(&spec.traits[*index]));
-            Program::new(fed.map(fold_of).collect(), &spec)
+            Program::new(fed.map(fold_of).collect(), &layout)
         };
         let mut programs = vec![program_for(None)];
         let mut program_of = FxHashMap::default();
@@ -203,7 +215,6 @@ impl Plan {
             }
         }
         let seeds = spec.identifiers.iter().map(|identifier| key.seed(&identifier.name)).collect();
-        let layout = Layout::new(&spec);
         Ok(Arc::new(Self {
             spec,
             key,
@@ -235,8 +246,8 @@ impl Plan {
 
     /// Whether a trait keeps the scalar in a column of an event's values.
     pub(crate) fn keeps(&self, program: u16, column: u16, values: &[u64]) -> bool {
-        let scalars = &self.programs[usize::from(program)].scalars;
-        scalars.iter().any(|scalar| scalar.value == column && scalar.is_kept(values))
+        let kept = &self.programs[usize::from(program)].kept;
+        kept.iter().any(|kept| kept.value == column && kept.applies(values))
     }
 
     /// Hashes a normalized value of the identifier with this rank.

@@ -52,6 +52,8 @@ pub enum Bug {
     RetractedLinkKept,
     /// An event counts for the last of its identifiers, not for its owner.
     OwnerCountsForOther,
+    /// What panes have stays where it is when texts are collected.
+    TextLeftBehind,
     /// What the dedup window remembers is gone after a restart.
     DedupLostOnRestart,
     /// A snapshot leaves out what has changed since the one that it is read on top of.
@@ -98,7 +100,7 @@ impl Bug {
     pub const OF_DELIVERIES: [Self; 2] = [Self::OutboxAheadOfEpoch, Self::DeadLetterAcknowledgedFirst];
 
     /// Every bug but those of checkpoints and deliveries, in the order of their declaration.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::DuplicateCounted,
         Self::LateEventIgnored,
         Self::OwnerByArrival,
@@ -118,6 +120,7 @@ impl Bug {
         Self::IdChangeNotPublished,
         Self::RetractedLinkKept,
         Self::OwnerCountsForOther,
+        Self::TextLeftBehind,
         Self::DedupLostOnRestart,
     ];
 }

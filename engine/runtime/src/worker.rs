@@ -116,7 +116,8 @@ impl WorkerThread {
     }
 }
 
-/// The next message. While a snapshot is being taken nobody is waited for.
+/// The next message. While a snapshot is being taken, or texts are given back, nobody is waited for: an engine that is over
+/// its memory limit gets no events, and so no epochs, until it is below.
 fn next(
     receiver: &Receiver<ToWorker>,
     dataflow: &mut WorkerDataflow,
@@ -124,19 +125,25 @@ fn next(
     is_over: impl Fn() -> bool,
 ) -> Option<ToWorker> {
     loop {
-        let Some(snapshot) = snapshot.as_deref_mut().filter(|snapshot| snapshot.is_open()) else {
+        let mut open = snapshot.as_deref_mut().filter(|snapshot| snapshot.is_open());
+        if open.is_none() && !dataflow.is_collecting() {
             return receiver.recv().ok();
-        };
+        }
         match receiver.try_recv() {
             Ok(message) => return Some(message),
-            Err(TryRecvError::Empty) if snapshot.write(dataflow) => {}
             Err(TryRecvError::Empty) => {
-                if let Ok(message) = receiver.recv_timeout(ROOM_WAIT) {
+                let has_written = open.as_mut().is_some_and(|snapshot| snapshot.write(dataflow));
+                if !has_written
+                    && !dataflow.collect()
+                    && let Ok(message) = receiver.recv_timeout(ROOM_WAIT)
+                {
                     return Some(message);
                 }
             }
             Err(TryRecvError::Disconnected) => {
-                snapshot.finish(dataflow, is_over);
+                if let Some(snapshot) = open {
+                    snapshot.finish(dataflow, is_over);
+                }
                 return None;
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     identity::{
         links::LinkList,
-        messages::{LookKind, Outbox, RemoteFold},
+        messages::{LookKind, Outbox},
         state::{Pending, State},
     },
     ingest::{EventBatch, EventRow, IdentifierRow},
@@ -15,7 +15,6 @@ use crate::{
         record::{ALIASED, CLUSTER, FRESH, GONE, Header, HeaderMut, OWNS},
         window,
     },
-    scalar::{Scalar128, Unpacked},
     store::Panes,
 };
 
@@ -51,7 +50,8 @@ impl State {
             let values = &batch.values[number * value_words..][..value_words];
             let values = if has_scalars {
                 scratch.copy_from_slice(values);
-                self.intern_scalars(&plan, event, batch, &mut scratch);
+                let program = &plan.programs[usize::from(event.program)];
+                program.for_each_kept(&mut scratch, |words| self.trait_texts.take_in(words, &batch.text));
                 &scratch
             } else {
                 values
@@ -165,7 +165,9 @@ impl State {
             && *entry.key() <= self.now
         {
             let (time, waiting) = entry.remove_entry();
-            for Pending { node, program, values } in waiting {
+            for mut waiting in waiting {
+                self.refresh_waiting(&mut waiting);
+                let Pending { node, program, values } = waiting;
                 self.fold(&plan, node, program, (time, &values), Part::Windowed, out);
             }
         }
@@ -188,8 +190,8 @@ impl State {
         }
         self.fold_into(plan, node, program, (time, values), part);
         if !local {
-            let (windowed_only, values) = (part == Part::Windowed, values.to_vec());
-            out.folds.push(RemoteFold { label, program, time, windowed_only, values });
+            let fold = self.remote_fold(label, program, (time, values), part == Part::Windowed);
+            out.folds.push(fold);
         } else if label.record != node {
             self.fold_into_cluster(plan, label.record, program, (time, values), part);
         }
@@ -239,22 +241,6 @@ impl State {
                     window::take_in((place, window), words, layout.values, (time, value), self.now, stores);
                 }
                 None | Some(_) => {}
-            }
-        }
-    }
-
-    /// Replaces places in the batch's text by places in the worker's texts, for scalars that a trait will keep.
-    fn intern_scalars(&mut self, plan: &Plan, event: &EventRow, batch: &EventBatch, values: &mut [u64]) {
-        for kept in &plan.programs[usize::from(event.program)].scalars {
-            if !kept.is_kept(values) {
-                continue;
-            }
-            let column = usize::from(kept.value);
-            let scalar = Scalar128::from_words(values[column], values[column + 1]);
-            if let Unpacked::String { start, len } = scalar.unpack() {
-                let text = &batch.text[start as usize..][..len as usize];
-                let kept = Scalar128::string(self.trait_texts.intern(text), len).words();
-                values[column..column + 2].copy_from_slice(&kept);
             }
         }
     }

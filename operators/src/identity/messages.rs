@@ -82,7 +82,9 @@ pub(crate) struct RemoteFold {
     pub(crate) time: i64,
     /// Only windowed traits take it in: it was dated in the future and the others did at once.
     pub(crate) windowed_only: bool,
+    /// The event's values; where strings that a trait keeps stand in `texts`.
     pub(crate) values: Vec<u64>,
+    pub(crate) texts: Vec<u8>,
 }
 
 /// A member's values for a cluster whose home is elsewhere.
@@ -94,6 +96,8 @@ pub(crate) struct RemoteJoin {
     pub(crate) values: Vec<u64>,
     /// Per windowed trait, in order: its panes as words.
     pub(crate) panes: Vec<Vec<u64>>,
+    /// Where the strings of unwindowed traits and of panes stand.
+    pub(crate) texts: Vec<u8>,
 }
 
 /// One member of a dirty cluster with its links, for the cluster's home to solve.

@@ -6,6 +6,7 @@
 
 pub(crate) mod alias;
 mod assignments;
+mod carry;
 mod connect;
 pub(crate) mod fold;
 pub(crate) mod links;

@@ -22,7 +22,10 @@ use crate::{
         ASSIGNED, CLUSTER, EVALUATED, FRESH, First, GONE, Header, HeaderMut, Label, NEVER, NONE, OWNS,
         TOUCHED,
     },
-    profile::window,
+    profile::{
+        collect::{Collecting, Walk, refresh_totals},
+        window,
+    },
     segment::{Evaluator, Scratch},
     snapshot::Marks,
     store::{Index, PanePool, Slab, Texts, TraitTexts},
@@ -44,6 +47,9 @@ pub(crate) struct State {
     pub(crate) panes: PanePool,
     pub(crate) texts: Arc<Texts>,
     pub(crate) trait_texts: TraitTexts,
+    pub(crate) collecting: Collecting,
+    /// The walk of the collection of trait texts under way.
+    pub(crate) walk: Option<Walk>,
     /// Link lists by number; number 0 stands for "no links" and stays empty.
     pub(crate) links: Vec<LinkList>,
     /// Links that were taken back, smaller hash first: asserting them again links nothing.
@@ -139,7 +145,9 @@ impl State {
             slab: Slab::new(layout.stride),
             index: Index::new(),
             panes: PanePool::new(),
-            trait_texts: TraitTexts::new(Arc::clone(&texts)),
+            trait_texts: TraitTexts::new(plan.key()),
+            collecting: Collecting::default(),
+            walk: None,
             texts,
             links: vec![LinkList::default()],
             cut: FxHashSet::default(),
@@ -269,6 +277,9 @@ impl State {
             // The old values are those at the end of the epoch before, however long nobody has looked at them: what
             // is said of a change must not depend on that.
             window::trim(layout, words, self.before, (&mut self.panes, &self.trait_texts));
+            if self.walk.is_some() {
+                refresh_totals(&self.plan, words, &mut self.trait_texts);
+            }
             let values = &words[layout.values..layout.values + layout.value_words];
             self.epoch.old_values.extend_from_slice(values);
             (self.epoch.old_values.len() - layout.value_words) as u32

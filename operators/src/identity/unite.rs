@@ -9,12 +9,10 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::{
     activation::Cause,
     identity::{
-        messages::{Member, Merge, Outbox, RemoteJoin, Side},
+        messages::{Merge, Outbox, Side},
         state::{Join, State},
     },
-    profile::record::{
-        ASSIGNED, EVALUATED, FRESH, First, GONE, Header, HeaderMut, Label, NONE, OWNS, REPUBLISHED,
-    },
+    profile::record::{ASSIGNED, EVALUATED, FRESH, First, GONE, Header, HeaderMut, Label, NONE, REPUBLISHED},
     store::Panes,
 };
 
@@ -163,23 +161,6 @@ impl State {
         } else {
             let join = self.remote_join(node, label);
             out.joins.push(join);
-        }
-    }
-
-    fn remote_join(&self, node: u32, label: Label) -> RemoteJoin {
-        let layout = &self.plan.layout;
-        let record = self.slab.get(node);
-        let windows = layout.traits.iter().filter_map(|place| place.window.as_ref().map(|w| (place, w)));
-        let panes = windows.map(|(place, window)| {
-            let panes = Panes::from_words(&record[usize::from(window.panes)..]);
-            self.panes.get(panes, place.kind.words() + 1).to_vec()
-        });
-        RemoteJoin {
-            label,
-            member: Member { hash: record.hash(), rank: record.rank(), text: record.text() },
-            owns: record.has(OWNS),
-            values: record[layout.values..layout.values + layout.value_words].to_vec(),
-            panes: panes.collect(),
         }
     }
 

@@ -30,6 +30,8 @@ pub(crate) struct Layout {
     pub(crate) traits: Vec<TraitLayout>,
     /// Per identifier: the word, counted from `values`, of its counter, if some segment asks `has()` for it.
     pub(crate) identifier_counters: Vec<Option<u16>>,
+    /// Those of `traits` that keep a scalar, which may be a string.
+    pub(crate) scalars: Vec<TraitLayout>,
 }
 
 /// Where a trait lives in a record.
@@ -151,6 +153,8 @@ impl Layout {
                 stride += 2;
             }
         }
+        let keeps_scalar = |place: &&TraitLayout| matches!(place.kind, Kind::First | Kind::Last);
+        let scalars = traits.iter().filter(keeps_scalar).copied().collect();
         Self {
             segments: HEADER_WORDS,
             segment_words,
@@ -159,6 +163,7 @@ impl Layout {
             stride,
             traits,
             identifier_counters,
+            scalars,
         }
     }
 

@@ -15,6 +15,7 @@ use crate::{
     plan::Plan,
     profile::{
         aggregate,
+        collect::refresh_totals,
         record::{
             ASSIGNED, CLUSTER, EVALUATED, FRESH, GONE, Header, HeaderMut, NEVER, NONE, OWNS, REPUBLISHED,
             TOUCHED,
@@ -32,12 +33,10 @@ const AHEAD_PANES: usize = 6;
 
 impl State {
     /// Ends an epoch: everything that other workers sent for it has arrived.
-    pub(crate) fn finish_epoch(&mut self, folds: &[RemoteFold], joins: &[RemoteJoin]) {
+    pub(crate) fn finish_epoch(&mut self, folds: Vec<RemoteFold>, joins: Vec<RemoteJoin>) {
         let plan = Arc::clone(&self.plan);
-        if !folds.is_empty() || !joins.is_empty() {
-            self.trait_texts.catch_up();
-        }
-        for fold in folds {
+        for mut fold in folds {
+            self.unpack_fold(&mut fold);
             let part = match (fold.windowed_only, fold.time > self.now) {
                 (true, _) => Part::Windowed,
                 (false, true) => Part::Unwindowed,
@@ -48,8 +47,9 @@ impl State {
         }
         self.epoch.assignments.reserve(self.epoch.created.len());
         self.add_local_members(&plan);
-        for join in joins {
-            self.add_remote_member(&plan, join);
+        for mut join in joins {
+            self.unpack_join(&mut join);
+            self.add_remote_member(&plan, &join);
         }
         let by_events = self.epoch.touched.len();
         self.fire_timers();
@@ -77,6 +77,9 @@ impl State {
                 self.assign(record.hash(), cluster.hash(), 1);
             }
             self.touch(join.cluster);
+            if self.walk.is_some() {
+                self.refresh_record(join.node);
+            }
             let (node, cluster) = self.slab.pair(join.node, join.cluster);
             cluster.set(node.words()[5] & OWNS);
             add_values(plan, &node[plan.layout.values..], cluster, &self.trait_texts);
@@ -176,6 +179,9 @@ impl State {
         self.forgets(record);
         let words = self.slab.get_mut(record);
         window::trim(layout, words, self.now, (&mut self.panes, &self.trait_texts));
+        if self.walk.is_some() {
+            refresh_totals(plan, words, &mut self.trait_texts);
+        }
         if !words.has(OWNS) {
             self.counts.profiles -= u64::from(words.has(EVALUATED));
             words.unset(FRESH | EVALUATED);

@@ -24,7 +24,7 @@ use crate::{
         record::{GONE, OWNS},
     },
     scalar::{Scalar128, Unpacked},
-    store::{Texts, TraitTexts},
+    store::TraitTexts,
 };
 
 /// Reads the pieces of a snapshot: nodes newest first, then the rest.
@@ -52,7 +52,7 @@ impl FactsReader {
     pub fn new(plan: &Arc<Plan>) -> Self {
         Self {
             plan: Arc::clone(plan),
-            texts: TraitTexts::new(Texts::new(1)),
+            texts: TraitTexts::new(plan.key()),
             known: FxHashMap::default(),
             nodes: Vec::new(),
             mentions: AliasMentions::default(),

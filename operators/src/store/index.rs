@@ -9,7 +9,7 @@ use crate::{intrinsics::prefetch, plan::SHARDS};
 const EMPTY: u64 = u64::MAX;
 
 /// Hash to record number.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Index {
     parts: Vec<Part>,
 }
@@ -90,6 +90,28 @@ impl Index {
         }
         place(&mut part.entries, tag_of(hash) | u64::from(record));
         part.used += 1;
+    }
+
+    /// Gives whole parts back until that is so many bytes, or nothing is left; returns how many. Nothing may be looked for or
+    /// added any more.
+    pub(crate) fn shed(&mut self, bytes: u64) -> u64 {
+        let mut freed = 0;
+        while freed < bytes
+            && let Some(part) = self.parts.pop()
+        {
+            freed += part.entries.capacity() as u64 * 8;
+        }
+        freed
+    }
+
+    /// Takes the parts of another one, only to be shed.
+    pub(crate) fn take_parts(&mut self, other: Self) {
+        self.parts.extend(other.parts);
+    }
+
+    /// Whether [`shed`](Self::shed) has not taken all of it.
+    pub(crate) fn has_parts(&self) -> bool {
+        !self.parts.is_empty()
     }
 
     /// Bytes of memory.

@@ -72,7 +72,8 @@ impl PanePool {
         &self.chunks[(panes.block >> 40) as usize][start..start + panes.len() * width]
     }
 
-    fn get_mut(&mut self, panes: Panes, width: usize) -> &mut [u64] {
+    /// The panes, to be changed; their times must stay as they are.
+    pub(crate) fn get_mut(&mut self, panes: Panes, width: usize) -> &mut [u64] {
         if panes.len() == 0 {
             return &mut [];
         }

@@ -272,6 +272,44 @@ async fn over_its_memory_limit_the_engine_turns_events_away_and_lives() {
     assert!(matches!(soon(waiting).await.unwrap(), Err(Error::Closed)));
 }
 
+/// Else an engine over its memory limit, which takes no events, would never get below. With planted bugs in the build a
+/// collection begins after every epoch, also of so little.
+#[cfg(feature = "planted-bugs")]
+#[tokio::test]
+async fn strings_that_nobody_has_any_more_go_while_no_event_comes() {
+    let pipeline = pipeline_of(
+        "
+identifiers: { user_id: { from: userId } }
+traits: { last_url: { last: context.page.url } }
+segments: { anyone: has(last_url) }
+",
+    );
+    let engine = Engine::builder(&pipeline).workers(1).start().await.unwrap();
+    let visit = |n: usize| {
+        let (user, url) = (n % 30, format!("{n:0>8000}"));
+        format!(
+            r#"{{"type":"page","messageId":"m{n}","userId":"u{user}","context":{{"page":{{"url":"{url}"}}}}}}"#
+        )
+    };
+    let batch: RawEvents = (0..500).map(visit).collect();
+    assert_eq!(soon(engine.ingest_batch(batch)).await.unwrap().events, 500);
+    let epoch = soon(engine.flush()).await.unwrap().epoch;
+    soon(async {
+        loop {
+            let stats = engine.stats().await.unwrap();
+            let bytes = stats.bytes.iter().find(|(part, _)| *part == "trait_texts").unwrap().1;
+            // A page or two and an index, no longer 4 MB.
+            if bytes < 1_000_000 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    assert_eq!(engine.status().epochs.sealed, epoch);
+    stop(&engine).await;
+}
+
 #[tokio::test]
 async fn names_that_do_not_exist_are_answered_with_the_nearest() {
     let engine = Engine::builder(&pipeline()).start().await.unwrap();
