@@ -206,7 +206,6 @@ impl WorkerDataflow {
             worker.state.epoch = EpochWork::default();
             worker.state.trait_texts.settle();
         }
-        worker.state.collect_after_epoch();
         let epoch = &mut worker.state.epoch;
         let room = Changes::with_room_of(&epoch.changes);
         let changes = std::mem::replace(&mut epoch.changes, room);
@@ -298,13 +297,24 @@ impl WorkerDataflow {
         }
     }
 
-    /// Whether texts that no trait has any more are being given back: a little after each epoch, and whenever
-    /// [`collect`](Self::collect) is called in between.
+    /// Begins to give texts back that no trait has any more, where that is worth it, and goes on with it. Call it once behind each
+    /// epoch, when its results are on their way.
+    pub fn collect_after_epoch(&mut self) {
+        self.worker.borrow_mut().state.collect_after_epoch();
+    }
+
+    /// Begins to give texts back even if they are few: for an engine that has too much memory. Call it between epochs.
+    pub fn begin_collecting(&mut self) {
+        self.worker.borrow_mut().state.begin_collecting();
+    }
+
+    /// Whether texts are being given back: a little after each epoch, and whenever [`collect`](Self::collect) is called in
+    /// between.
     pub fn is_collecting(&self) -> bool {
         self.worker.borrow().state.is_collecting()
     }
 
-    /// Goes on with giving texts back, for less than a millisecond; false if there is nothing to do. Call it between epochs.
+    /// Goes on with giving texts back, for about a millisecond; false if there is nothing to do. Call it between epochs.
     pub fn collect(&mut self) -> bool {
         self.worker.borrow_mut().state.collect()
     }

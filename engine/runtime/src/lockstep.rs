@@ -332,6 +332,7 @@ impl Workers {
                         worker.step();
                     }
                     outputs.push(dataflow.finish());
+                    dataflow.collect_after_epoch();
                 }
                 Ok(outputs)
             }
@@ -345,7 +346,9 @@ impl Workers {
                         while !dataflow.is_complete() && !failed.load(Ordering::Relaxed) {
                             worker.step_or_park(Some(LOOK_EVERY));
                         }
-                        dataflow.finish()
+                        let output = dataflow.finish();
+                        dataflow.collect_after_epoch();
+                        output
                     })
                 })
             }

@@ -65,7 +65,12 @@ async fn sample(shared: &Arc<Shared>) {
     let memory = resident_bytes().unwrap_or(state + queued + shared.intake.queued_bytes());
     shared.rates.memory_bytes.store(memory, Ordering::Relaxed);
     let limit = shared.settings.memory_limit_bytes;
-    shared.intake.set_over_memory(limit.is_some_and(|limit| memory > limit));
+    let is_over = limit.is_some_and(|limit| memory > limit);
+    shared.intake.set_over_memory(is_over);
+    if is_over && !replaying {
+        // What is not worth it otherwise: no events come now, and so no epochs that would begin it.
+        _ = shared.ask_all(|state| state.begin_collecting()).await;
+    }
     let metrics = &shared.metrics;
     metrics.memory_bytes.set(memory as f64);
     metrics.ingest_queue_bytes.set(shared.intake.queued_bytes() as f64);

@@ -87,6 +87,7 @@ impl WorkerThread {
                     if self.publisher.send(part).is_err() {
                         return Ok(());
                     }
+                    dataflow.collect_after_epoch();
                     // Also when the next epoch waits already, or a checkpoint would never get on.
                     if let Some(snapshot) = &mut snapshot {
                         snapshot.write(&mut dataflow);

@@ -184,6 +184,7 @@ fn compute(worker: &mut Worker, dataflow: &mut WorkerDataflow, input: EpochInput
         worker.step_or_park(Some(std::time::Duration::from_millis(1)));
     }
     let output = dataflow.finish();
+    dataflow.collect_after_epoch();
     let mut seen = Seen { changes: output.changes, timer: output.next_timer, ..Seen::default() };
     dataflow.profiles(&mut |profile| seen.profiles.push(profile));
     dataflow.identities(&mut |rank, value, id| seen.identities.push((rank, value.to_owned(), id)));

@@ -50,6 +50,8 @@ pub(crate) struct State {
     pub(crate) collecting: Collecting,
     /// The walk of the collection of trait texts under way.
     pub(crate) walk: Option<Walk>,
+    /// How many profiles were evaluated since the last one was begun.
+    pub(crate) evaluated: u64,
     /// Link lists by number; number 0 stands for "no links" and stays empty.
     pub(crate) links: Vec<LinkList>,
     /// Links that were taken back, smaller hash first: asserting them again links nothing.
@@ -148,6 +150,7 @@ impl State {
             trait_texts: TraitTexts::new(plan.key()),
             collecting: Collecting::default(),
             walk: None,
+            evaluated: 0,
             texts,
             links: vec![LinkList::default()],
             cut: FxHashSet::default(),

@@ -26,12 +26,22 @@ const FLOOR: u64 = 4 << 20;
 /// texts.
 const STATE_SHARE: u64 = 8;
 
-/// So many records, panes and waiting events are looked at in one step: less than a millisecond.
+/// Texts may also go without others that come: the last one of a window, or of a trait that has a short one now. So a collection
+/// is worth it, too, once profiles were evaluated so many times for each record and pane that it will look at.
+const EVALUATIONS: u64 = 4;
+
+/// So many values are looked at in one step: less than a millisecond.
 const STEP: usize = 2_048;
 
-/// And one more for so many bytes of texts that came with the epoch, so that a collection ends before what comes meanwhile is
-/// more than records and panes themselves.
-const BYTES_A_UNIT: u64 = 32;
+/// And one more for so many bytes of texts that came with the epoch, or for more bytes if the walk is over soon enough even so: a
+/// collection ends before more has come meanwhile than was let come before it.
+const BYTES_A_VALUE: u64 = 32;
+
+/// To move so many bytes of text takes about as long as to look at a value.
+const MOVED_BYTES: u64 = 64;
+
+/// Bytes of a pane that has a text.
+const PANE_BYTES: u64 = 32;
 
 /// When collections are begun.
 #[derive(Clone, Copy, Debug)]
@@ -59,17 +69,36 @@ pub(crate) struct Walk {
     skip: usize,
     /// Bytes of texts that had come when the last step was made.
     fresh: u64,
+    /// A value is looked at for so many bytes of texts that come.
+    bytes_a_value: u64,
 }
 
 impl State {
     /// Begins a collection if it is worth it, and goes on with the one under way. Call it between epochs.
     pub(crate) fn collect_after_epoch(&mut self) {
         if self.walk.is_none() && self.is_worth_collecting() {
-            self.trait_texts.begin();
-            let end = self.slab.numbers().end;
-            self.walk = Some(Walk { record: 0, end, time: i64::MIN, skip: 0, fresh: 0 });
+            self.begin_walk();
         }
         self.collect();
+    }
+
+    /// Begins a collection even if it is not worth it by itself, but not again and again while nothing happens.
+    pub(crate) fn begin_collecting(&mut self) {
+        let texts = &self.trait_texts;
+        let has_changed = texts.fresh() > 0 || self.evaluated > 0;
+        if self.walk.is_none() && has_changed && texts.fresh() + texts.moved() > self.collecting.floor {
+            self.begin_walk();
+        }
+    }
+
+    fn begin_walk(&mut self) {
+        let moving = (self.trait_texts.fresh() + self.trait_texts.moved()) / MOVED_BYTES;
+        let values = self.places() * (1 + self.plan.layout.scalars.len() as u64) + moving;
+        let bytes_a_value = (self.allowance() / values.max(1)).max(BYTES_A_VALUE);
+        self.trait_texts.begin();
+        self.evaluated = 0;
+        let end = self.slab.numbers().end;
+        self.walk = Some(Walk { record: 0, end, time: i64::MIN, skip: 0, fresh: 0, bytes_a_value });
     }
 
     /// Whether a collection is under way.
@@ -79,12 +108,25 @@ impl State {
 
     fn is_worth_collecting(&self) -> bool {
         let (fresh, moved) = (self.trait_texts.fresh(), self.trait_texts.moved());
-        if self.collecting.is_constant {
-            return fresh + moved > 0;
+        match self.collecting {
+            Collecting { is_constant: true, .. } => fresh + moved > 0,
+            Collecting { floor, .. } if fresh + moved <= floor => false,
+            _ => fresh > self.allowance() || self.evaluated > EVALUATIONS * self.places(),
         }
-        let floor = self.collecting.floor;
-        // What is live is counted low: what came during the last collection is not in it.
-        fresh > floor && fresh > floor + moved / 2 + (self.slab.bytes() + self.panes.bytes()) / STATE_SHARE
+    }
+
+    /// So many bytes of texts may come before they are worth a collection. What is live is counted low: what came during the
+    /// last one is not in it.
+    fn allowance(&self) -> u64 {
+        let state = self.slab.bytes() + self.panes.bytes();
+        self.collecting.floor.saturating_add(self.trait_texts.moved() / 2 + state / STATE_SHARE)
+    }
+
+    /// About how many records and panes there are to walk over.
+    fn places(&self) -> u64 {
+        let has_panes = self.plan.layout.scalars.iter().any(|place| place.window.is_some());
+        let panes = if has_panes { self.panes.bytes() / PANE_BYTES } else { 0 };
+        u64::from(self.slab.numbers().end) + panes
     }
 
     /// One step of the collection under way; false if there is none. Call it between epochs.
@@ -93,6 +135,8 @@ impl State {
         if let Some(walk) = self.walk.take() {
             self.walk = self.walk_on(walk);
             if self.walk.is_none() {
+                #[cfg(test)]
+                self.assert_none_is_left();
                 self.trait_texts.end();
             }
         }
@@ -100,8 +144,10 @@ impl State {
     }
 
     fn walk_on(&mut self, mut walk: Walk) -> Option<Walk> {
-        let step = if self.collecting.is_constant { 1 + walk.end as usize / 3 } else { STEP };
-        let mut left = step + ((self.trait_texts.fresh() - walk.fresh) / BYTES_A_UNIT) as usize;
+        let all = walk.end as usize * (1 + self.plan.layout.scalars.len());
+        let step = if self.collecting.is_constant { 1 + all / 3 } else { STEP };
+        let came = self.trait_texts.fresh().saturating_sub(walk.fresh);
+        let mut left = step + (came / walk.bytes_a_value) as usize;
         walk.fresh = self.trait_texts.fresh();
         while walk.record < walk.end {
             if left == 0 {
@@ -119,18 +165,18 @@ impl State {
                     (walk.time, walk.skip) = (*time, place);
                     return Some(walk);
                 }
-                left -= 1;
-                refresh_waiting(&plan, waiting, &mut self.trait_texts);
+                left = left.saturating_sub(refresh_waiting(&plan, waiting, &mut self.trait_texts));
             }
         }
         None
     }
 
-    /// Refreshes all that a record holds; returns how many values were looked at.
+    /// Refreshes all that a record holds; returns how many values that were looked at, or what took as long.
     pub(crate) fn refresh_record(&mut self, record: u32) -> usize {
+        let moved_before = self.trait_texts.moved();
         let words = self.slab.get_mut(record);
         refresh_totals(&self.plan, words, &mut self.trait_texts);
-        let mut units = 1;
+        let mut values = 1 + self.plan.layout.scalars.len();
         for place in &self.plan.layout.scalars {
             let Some(window) = &place.window else { continue };
             #[cfg(feature = "planted-bugs")]
@@ -141,15 +187,15 @@ impl State {
             let run = self.panes.get_mut(panes, place.kind.words() + 1);
             run.chunks_exact_mut(place.kind.words() + 1)
                 .for_each(|pane| self.trait_texts.refresh(&mut pane[1..]));
-            units += panes.len();
+            values += panes.len();
         }
-        units
+        values + ((self.trait_texts.moved() - moved_before) / MOVED_BYTES) as usize
     }
 
     /// Refreshes an event whose time has come.
     pub(crate) fn refresh_waiting(&mut self, waiting: &mut Pending) {
         if self.walk.is_some() {
-            refresh_waiting(&self.plan, waiting, &mut self.trait_texts);
+            _ = refresh_waiting(&self.plan, waiting, &mut self.trait_texts);
         }
     }
 }
@@ -162,7 +208,37 @@ pub(crate) fn refresh_totals(plan: &Plan, record: &mut [u64], texts: &mut TraitT
     }
 }
 
-fn refresh_waiting(plan: &Plan, waiting: &mut Pending, texts: &mut TraitTexts) {
-    plan.programs[usize::from(waiting.program)]
-        .for_each_kept(&mut waiting.values, |words| texts.refresh(words));
+/// Refreshes the values of an event that waits; returns how many were looked at.
+fn refresh_waiting(plan: &Plan, waiting: &mut Pending, texts: &mut TraitTexts) -> usize {
+    let mut values = 1;
+    plan.programs[usize::from(waiting.program)].for_each_kept(&mut waiting.values, |words| {
+        values += 1;
+        texts.refresh(words);
+    });
+    values
+}
+
+#[cfg(test)]
+impl State {
+    /// Whoever forgets one of those who hold texts finds out here.
+    fn assert_none_is_left(&mut self) {
+        let plan = Arc::clone(&self.plan);
+        let Self { slab, panes, trait_texts, pending, .. } = self;
+        for record in slab.numbers() {
+            let words = slab.get(record);
+            for place in &plan.layout.scalars {
+                assert!(!trait_texts.is_old(&words[plan.layout.values + usize::from(place.word)..]));
+                if let Some(window) = &place.window {
+                    let width = place.kind.words() + 1;
+                    let run = panes.get(Panes::from_words(&words[usize::from(window.panes)..]), width);
+                    assert!(run.chunks_exact(width).all(|pane| !trait_texts.is_old(&pane[1..])));
+                }
+            }
+        }
+        for waiting in pending.values_mut().flatten() {
+            let values = &mut waiting.values;
+            plan.programs[usize::from(waiting.program)]
+                .for_each_kept(values, |words| assert!(!trait_texts.is_old(words)));
+        }
+    }
 }

@@ -56,6 +56,7 @@ impl State {
         self.evaluate_touched(&plan, by_events);
         self.publish_assignments();
         self.release_dissolved();
+        self.evaluated += self.epoch.touched.len() as u64;
         self.epoch.touched.clear();
         self.epoch.old_values.clear();
         self.epoch.split_from.clear();

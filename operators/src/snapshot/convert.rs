@@ -9,11 +9,11 @@ use tidewater_model::TraitSpec;
 use super::{
     Damaged,
     bytes::Input,
-    read::{Front, nodes},
-    write::{rest, scalar},
+    read::{Front, nodes, skip_scalar, skip_values},
+    write::rest,
 };
 use crate::{
-    plan::{ColumnKind, Plan},
+    plan::Plan,
     profile::layout::{Kind, TraitLayout},
 };
 
@@ -180,16 +180,6 @@ fn skip_words(kind: Kind, input: &mut Input<'_>) -> Result<(), Damaged> {
     Ok(())
 }
 
-fn skip_scalar(input: &mut Input<'_>) -> Result<(), Damaged> {
-    match input.byte()? {
-        scalar::NULL | scalar::FALSE | scalar::TRUE => {}
-        scalar::NUMBER => _ = input.unsigned()?,
-        scalar::STRING => _ = input.bytes()?,
-        _ => return Err(Damaged),
-    }
-    Ok(())
-}
-
 /// What a piece of the rest has, of state of this pipeline: links that were taken back, and events that wait for their
 /// time. Each is a piece again, empty if there is nothing.
 ///
@@ -238,14 +228,6 @@ fn skip_event(plan: &Plan, input: &mut Input<'_>) -> Result<usize, Damaged> {
     input.hash()?;
     input.time()?;
     let program = input.number()?;
-    for _ in 0..plan.condition_words {
-        input.unsigned()?;
-    }
-    for column in &plan.columns {
-        match column.kind {
-            ColumnKind::Number => _ = input.unsigned()?,
-            ColumnKind::Scalar => skip_scalar(input)?,
-        }
-    }
+    skip_values(plan, input)?;
     Ok(program)
 }

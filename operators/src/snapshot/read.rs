@@ -201,14 +201,16 @@ impl State {
 
     fn read_pending(&mut self, plan: &Plan, input: &mut Input<'_>) -> Result<(), Damaged> {
         let (hash, time, program) = (input.hash()?, input.time()?, input.number::<u16>()?);
-        let values = read_values(plan, input, &mut self.trait_texts)?;
         if usize::from(program) >= plan.programs.len() {
             return Err(Damaged);
         }
-        if crate::worker_of(hash, self.workers) == self.worker {
-            let node = self.node(hash).ok_or(Damaged)?;
-            self.pending.entry(time).or_default().push(Pending { node, program, values });
+        // All workers read this piece; the texts of what is another one's would stay here.
+        if crate::worker_of(hash, self.workers) != self.worker {
+            return skip_values(plan, input);
         }
+        let values = read_values(plan, input, &mut self.trait_texts)?;
+        let node = self.node(hash).ok_or(Damaged)?;
+        self.pending.entry(time).or_default().push(Pending { node, program, values });
         Ok(())
     }
 }
@@ -230,6 +232,30 @@ pub(super) fn read_values(
         }
     }
     Ok(values.into())
+}
+
+/// Passes over an event's values.
+pub(super) fn skip_values(plan: &Plan, input: &mut Input<'_>) -> Result<(), Damaged> {
+    for _ in 0..plan.condition_words {
+        input.unsigned()?;
+    }
+    for column in &plan.columns {
+        match column.kind {
+            ColumnKind::Number => _ = input.unsigned()?,
+            ColumnKind::Scalar => skip_scalar(input)?,
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn skip_scalar(input: &mut Input<'_>) -> Result<(), Damaged> {
+    match input.byte()? {
+        scalar::NULL | scalar::FALSE | scalar::TRUE => {}
+        scalar::NUMBER => _ = input.unsigned()?,
+        scalar::STRING => _ = input.bytes()?,
+        _ => return Err(Damaged),
+    }
+    Ok(())
 }
 
 pub(super) fn read_words(

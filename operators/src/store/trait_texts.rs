@@ -137,6 +137,13 @@ impl TraitTexts {
         }
     }
 
+    /// Whether a scalar is a string before the cut.
+    #[cfg(test)]
+    pub(crate) fn is_old(&self, words: &[u64]) -> bool {
+        let unpacked = Scalar128::from_words(words[0], words[1]).unpack();
+        matches!(unpacked, Unpacked::String { start, .. } if start < self.cut)
+    }
+
     fn move_up(&mut self, start: u64, len: u32) -> u64 {
         let mut text = std::mem::take(&mut self.scratch);
         text.clear();

@@ -156,6 +156,63 @@ fn without_epochs_a_collection_ends_too() {
     });
 }
 
+/// A trait has a short string now, a window has ended: what they had goes, though nothing comes that takes its place.
+#[test]
+fn strings_go_without_others_that_come() {
+    let plan = Plan::compile(spec(), HashKey::FIXED).unwrap();
+    let mut steps = stream(12, 60);
+    let long = steps.len();
+    let event =
+        |n: usize| json!({"type": "track", "event": "b", "userId": format!("u{n}"), "v": 1, "s": "x"});
+    // Of the first twelve some are one person. The others are four for each of the 16,384 panes that the smallest store has
+    // room for, and a few more.
+    steps.extend((0..5_600).map(|_| Step { events: (0..24).map(event).collect(), advance: 5, unlink: None }));
+    timely::execute_directly(move |worker| {
+        let mut dataflow = WorkerDataflow::build(worker, Arc::clone(&plan), Texts::new(1));
+        let empty = trait_texts(&dataflow);
+        dataflow.worker.borrow_mut().state.collecting = Collecting { floor: 64 << 10, is_constant: false };
+        let inputs = inputs(&plan, &steps, 1).into_iter().map(|input| input.into_iter().next().unwrap());
+        for (at, input) in inputs.enumerate() {
+            compute(worker, &mut dataflow, input, 0);
+            if at + 1 == long {
+                let held = trait_texts(&dataflow);
+                assert!(held > empty + (64 << 10) + (512 << 10), "{held} bytes, {empty} without any");
+            }
+        }
+        while dataflow.collect() {}
+        let held = trait_texts(&dataflow);
+        // A page, which is what a single one takes.
+        assert!(held <= empty + (256 << 10), "{held} bytes, {empty} without any");
+    });
+}
+
+/// An engine that has too much memory asks for what is not worth it otherwise, and again and again.
+#[test]
+fn few_strings_go_when_asked_for() {
+    let plan = Plan::compile(spec(), HashKey::FIXED).unwrap();
+    let steps = stream(12, 60);
+    timely::execute_directly(move |worker| {
+        let mut dataflow = WorkerDataflow::build(worker, Arc::clone(&plan), Texts::new(1));
+        let set_floor = |dataflow: &WorkerDataflow, floor| {
+            dataflow.worker.borrow_mut().state.collecting = Collecting { floor, is_constant: false };
+        };
+        set_floor(&dataflow, u64::MAX);
+        for input in inputs(&plan, &steps, 1) {
+            compute(worker, &mut dataflow, input.into_iter().next().unwrap(), 0);
+        }
+        dataflow.begin_collecting();
+        assert!(!dataflow.is_collecting(), "it is less than the least");
+        set_floor(&dataflow, LOW.floor);
+        let before = trait_texts(&dataflow);
+        dataflow.begin_collecting();
+        assert!(dataflow.is_collecting());
+        while dataflow.collect() {}
+        assert!(trait_texts(&dataflow) < before / 2);
+        dataflow.begin_collecting();
+        assert!(!dataflow.is_collecting(), "nothing has happened since");
+    });
+}
+
 /// More than 32 columns of strings, each of which two traits keep.
 #[test]
 fn every_column_is_kept_however_many_there_are() {
