@@ -12,10 +12,9 @@ use crate::copy::Holds;
 use crate::error::StorageError;
 use crate::files::{Files, Mode};
 use crate::frame::{
-    FILE_HEADER_LEN, FRAME_HEADER_LEN, FileHeader, FrameReader, FrameWriter, Kind, Step, Tail, create_file,
-    replace_file,
+    FILE_HEADER_LEN, FRAME_HEADER_LEN, FileHeader, FrameReader, FrameWriter, Kind, Recovered, create_file,
+    find_end, replace_file,
 };
-use crate::log::Recovered;
 use crate::quarantine::Appended;
 use crate::state::Claim;
 
@@ -187,10 +186,15 @@ impl DeadLetters {
         files.create_dir(directory).map_err(|error| StorageError::io("create", directory, error))?;
         let (frames, index, recovered) = if exists(&*files, &path)? {
             let mut reader = FrameReader::open(&*files, &path, Kind::DeadLetters)?;
-            let (index, synced, end, recovered) = scan(&mut reader)?;
+            let mut index = Index { next_id: reader.header().base, ..Index::default() };
+            let end = find_end(&mut reader, 0, |reader, frame, payload| {
+                index.add(decode(reader, payload)?.0, frame.end - frame.offset);
+                Ok(())
+            })?;
             let blob =
                 files.open(&path, Mode::Write).map_err(|error| StorageError::io("open", &path, error))?;
-            (FrameWriter::resume(blob, &path, *reader.header(), synced, end)?, index, recovered)
+            let header = *reader.header();
+            (FrameWriter::resume(blob, &path, header, end.synced, end.offset)?, index, end.cut)
         } else {
             let header = FileHeader::new(Kind::DeadLetters, key, 1);
             (create_file(&*files, &path, header)?, Index { next_id: 1, ..Index::default() }, None)
@@ -475,35 +479,6 @@ impl Iterator for DeadLetterReader {
             self.reader = None;
         }
         letter.transpose()
-    }
-}
-
-/// The letters of a file, how much of it was durable when its last entry was written, where that ends, and what is cut off.
-type Scanned = (Index, u64, u64, Option<Recovered>);
-
-fn scan(reader: &mut FrameReader) -> Result<Scanned, StorageError> {
-    let mut index = Index { next_id: reader.header().base, ..Index::default() };
-    let (mut synced, mut end, mut payload) = (FILE_HEADER_LEN, FILE_HEADER_LEN, Vec::new());
-    loop {
-        match reader.next(&mut payload, 0)? {
-            Step::End => return Ok((index, synced, end, None)),
-            Step::Frame(frame) => {
-                index.add(decode(reader, &payload)?.0, frame.end - frame.offset);
-                (synced, end) = (frame.synced, frame.end);
-            }
-            Step::Bad(detail) => {
-                if reader.classify_tail()? == Tail::Damaged {
-                    return Err(reader.damaged(detail));
-                }
-                let recovered = Recovered {
-                    file: reader.path().to_owned(),
-                    offset: end,
-                    cut_bytes: reader.len() - end,
-                    detail: detail.to_owned(),
-                };
-                return Ok((index, synced, end, Some(recovered)));
-            }
-        }
     }
 }
 

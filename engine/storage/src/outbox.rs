@@ -13,8 +13,9 @@ use tidewater_model::HashKey;
 use crate::codec;
 use crate::error::StorageError;
 use crate::files::{Files, Mode, write_full};
-use crate::frame::{FILE_HEADER_LEN, FRAME_HEADER_LEN, FileHeader, FrameReader, FrameWriter, Kind, Step};
-use crate::log::Recovered;
+use crate::frame::{
+    FILE_HEADER_LEN, FRAME_HEADER_LEN, FileHeader, FrameReader, FrameWriter, Kind, Recovered, Step,
+};
 use crate::state::Claim;
 
 mod recovery;

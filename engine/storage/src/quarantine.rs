@@ -13,9 +13,9 @@ use crate::codec;
 use crate::error::StorageError;
 use crate::files::{Blob, Files, Mode};
 use crate::frame::{
-    FRAME_HEADER_LEN, FileHeader, FrameReader, FrameWriter, Kind, MAX_PAYLOAD, create_file, replace_file,
+    FRAME_HEADER_LEN, FileHeader, FrameReader, FrameWriter, Kind, MAX_PAYLOAD, Recovered, create_file,
+    replace_file,
 };
-use crate::log::Recovered;
 use crate::state::Claim;
 
 use reader::Scan;
@@ -166,18 +166,18 @@ impl Quarantine {
         let directory = path.parent().unwrap_or(Path::new(""));
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let names = files.list(directory).map_err(|error| StorageError::io("list", directory, error))?;
-        let (frames, scan) = if names.iter().any(|other| *other == name) {
+        let (frames, scan, recovered) = if names.iter().any(|other| *other == name) {
             let mut reader = FrameReader::open(&*files, &path, Kind::Quarantine)?;
-            let scan = Scan::run(&mut reader)?;
+            let (scan, end) = Scan::run(&mut reader)?;
             let blob =
                 files.open(&path, Mode::Write).map_err(|error| StorageError::io("open", &path, error))?;
             let header = *reader.header();
-            (FrameWriter::resume(blob, &path, header, scan.synced, scan.end)?, scan)
+            (FrameWriter::resume(blob, &path, header, end.synced, end.offset)?, scan, end.cut)
         } else {
             let header = FileHeader::new(Kind::Quarantine, key, 1);
-            (create_file(&*files, &path, header)?, Scan::empty(1))
+            (create_file(&*files, &path, header)?, Scan::empty(1), None)
         };
-        let Scan { next_id, live, redriven, recovered, .. } = scan;
+        let Scan { next_id, live, redriven } = scan;
         // How much of it is theirs is not known; it matters only if there is no room to compact it here.
         let redriven_bytes = if redriven.is_empty() { 0 } else { frames.len() };
         let (marking, full, head) = (false, false, Vec::new());

@@ -7,8 +7,7 @@ use std::path::Path;
 use super::{Entry, Kept, decode, file_name};
 use crate::error::StorageError;
 use crate::files::{Files, Mode};
-use crate::frame::{FILE_HEADER_LEN, FrameReader, FrameWriter, Kind, Step};
-use crate::log::Recovered;
+use crate::frame::{FILE_HEADER_LEN, FrameReader, FrameWriter, Kind, Recovered, Step};
 
 /// What was found.
 pub(super) struct Found {
