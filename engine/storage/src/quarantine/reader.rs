@@ -1,12 +1,33 @@
-//! Reading the quarantine: records by id without those that were redriven, and what one pass over the file finds.
+//! Reading the quarantine: records by id, without those that were redriven.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{Entry, Filter, Record, decode};
+use super::record::{Entry, Record, decode};
 use crate::error::StorageError;
 use crate::files::Files;
-use crate::frame::{End, FrameReader, Kind, find_end};
+use crate::frame::{FrameReader, Kind};
+
+/// Which records are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// Every one.
+    All,
+    /// Those with these ids.
+    Ids(BTreeSet<u64>),
+    /// Those refused for this reason.
+    Reason(String),
+}
+
+impl Filter {
+    fn matches(&self, id: u64, reason: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Ids(ids) => ids.contains(&id),
+            Self::Reason(wanted) => wanted == reason,
+        }
+    }
+}
 
 /// Reads quarantined events by id, without those that were redriven; as of the moment it was made.
 pub struct QuarantineReader {
@@ -75,35 +96,5 @@ impl Iterator for QuarantineReader {
             self.reader = None;
         }
         record.transpose()
-    }
-}
-
-/// What one pass over the file finds.
-pub(super) struct Scan {
-    pub(super) next_id: u64,
-    pub(super) live: u64,
-    pub(super) redriven: BTreeSet<u64>,
-}
-
-impl Scan {
-    pub(super) fn empty(next_id: u64) -> Self {
-        Self { next_id, live: 0, redriven: BTreeSet::new() }
-    }
-
-    pub(super) fn run(reader: &mut FrameReader) -> Result<(Self, End), StorageError> {
-        let mut scan = Self::empty(reader.header().base);
-        let end = find_end(reader, 0, |reader, _, payload| {
-            match decode(reader, payload)?.0 {
-                Entry::Rejected { id, .. } => {
-                    scan.next_id = scan.next_id.max(id.saturating_add(1));
-                    scan.live += 1;
-                }
-                Entry::Redriven(ids) => scan.redriven.extend(ids),
-            }
-            Ok(())
-        })?;
-        // Every mark names an event that stands before it, once.
-        scan.live = scan.live.saturating_sub(scan.redriven.len() as u64);
-        Ok((scan, end))
     }
 }
