@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::{Entry, Kept, decode, file_name};
+use super::entry::{Entry, decode};
+use super::{Kept, file_name};
 use crate::error::StorageError;
 use crate::files::{Files, Mode};
 use crate::frame::{FILE_HEADER_LEN, FrameReader, FrameWriter, Kind, Recovered, Step};
