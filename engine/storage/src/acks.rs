@@ -9,9 +9,8 @@ use crate::codec;
 use crate::error::StorageError;
 use crate::files::{Files, Mode, encode_name};
 use crate::frame::{
-    FILE_HEADER_LEN, FileHeader, FrameReader, FrameWriter, Kind, Step, create_file, replace_file,
+    FILE_HEADER_LEN, FileHeader, FrameReader, FrameWriter, Kind, Recovered, Step, create_file, replace_file,
 };
-use crate::log::Recovered;
 use crate::state::Claim;
 
 /// A file larger than this many bytes is begun anew with the last records.

@@ -43,10 +43,10 @@ pub use copy::{Copied, Extent};
 pub use dead_letters::{DeadLetterOptions, DeadLetterReader, DeadLetters, NewDeadLetter, StoredDeadLetter};
 pub use error::StorageError;
 pub use files::{Blob, DiskFiles, Files};
-pub use frame::MAX_PAYLOAD;
+pub use frame::{MAX_PAYLOAD, Recovered};
 pub use log::{
     EpochEntry, EpochHeader, EventBytes, FIRST_EPOCH, LogArchive, LogOptions, LogReader, LogWriter,
-    Recovered, SealedFile,
+    SealedFile,
 };
 pub use meta::Meta;
 pub use outbox::{NewBatch, Outbox, OutboxOptions, Pushed, Span, StoredBatch, Synced, Unsynced};

@@ -3,21 +3,27 @@
 //! Every entry says which epoch it follows. So whatever a crash has taken, and whatever was delivered without ever having
 //! stood here, shows as a gap: what stands behind one counts only if the sink has acknowledged everything before it.
 
+mod entry;
+mod reader;
+mod recovery;
+mod sync;
+
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use tidewater_model::HashKey;
 
-use crate::codec;
 use crate::error::StorageError;
 use crate::files::{Files, Mode, write_full};
-use crate::frame::{FILE_HEADER_LEN, FRAME_HEADER_LEN, FileHeader, FrameReader, FrameWriter, Kind, Step};
-use crate::log::Recovered;
+use crate::frame::{FILE_HEADER_LEN, FRAME_HEADER_LEN, FileHeader, FrameWriter, Kind, Recovered};
 use crate::state::Claim;
 
-mod recovery;
+use entry::{Entry, encode};
+use reader::Reader;
+
+pub use entry::{NewBatch, StoredBatch};
+pub use sync::{Synced, Unsynced};
 
 /// How much an outbox holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,48 +49,6 @@ pub enum Pushed {
     Queued,
     /// There is no room; it was not taken. The log still has it.
     Full,
-}
-
-/// A batch to be put in.
-#[derive(Clone, Copy, Debug)]
-pub struct NewBatch<'a> {
-    /// The sink has been given, or finds here, everything up to this epoch; between it and `epoch` there is nothing.
-    pub after: u64,
-    /// Its epoch.
-    pub epoch: u64,
-    /// What it takes to read it, in the caller's own encoding; the same for many batches.
-    pub context: &'a [u8],
-    /// The batch.
-    pub bytes: &'a [u8],
-}
-
-/// A batch as it is read back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredBatch {
-    /// Its epoch.
-    pub epoch: u64,
-    /// What it was written with.
-    pub context: Arc<[u8]>,
-    /// The batch.
-    pub bytes: Vec<u8>,
-}
-
-/// What an entry says; of a context and of a batch the bytes follow.
-#[derive(Serialize, Deserialize)]
-enum Entry {
-    /// What the batches behind it in this file were written with. Files of lower numbers than this are durable.
-    Context {
-        durable_before: u64,
-    },
-    Batch {
-        after: u64,
-        epoch: u64,
-    },
-    /// There is nothing behind `after` up to `through`.
-    Quiet {
-        after: u64,
-        through: u64,
-    },
 }
 
 /// From which epoch on an outbox has everything, and how far.
@@ -127,42 +91,6 @@ struct Kept {
     number: u64,
     /// The last epoch it says anything about.
     last: u64,
-}
-
-/// Where reading has come to.
-struct Reader {
-    number: u64,
-    frames: FrameReader,
-    context: Arc<[u8]>,
-}
-
-/// What is to be synced, away from the outbox, so that nobody has to wait for the disk to push.
-pub struct Unsynced {
-    files: Arc<dyn Files>,
-    directory: PathBuf,
-    writers: Vec<FrameWriter>,
-    span: Span,
-    before: u64,
-}
-
-/// What has been synced.
-pub struct Synced {
-    span: Span,
-    before: u64,
-}
-
-impl Unsynced {
-    /// Waits for the disk.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError::Poisoned`], [`StorageError::Io`]: the outbox must not be written to any more.
-    pub fn sync(mut self) -> Result<Synced, StorageError> {
-        self.writers.iter_mut().try_for_each(FrameWriter::sync)?;
-        let io = |error| StorageError::io("sync", &self.directory, error);
-        self.files.sync_dir(&self.directory).map_err(io)?;
-        Ok(Synced { span: self.span, before: self.before })
-    }
 }
 
 /// Up to which epoch an outbox has everything for a sink that has acknowledged this one. Changes nothing.
@@ -277,45 +205,6 @@ impl Outbox {
         synced.span
     }
 
-    /// The oldest batch of an epoch behind `behind`; earlier ones are passed over.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError::Damaged`] if the disk gave back something else than was written; see [`Outbox`].
-    pub fn pop(&mut self, behind: u64) -> Result<Option<StoredBatch>, StorageError> {
-        let mut payload = Vec::new();
-        while self.batches > 0 {
-            let Some(reader) = self.reader()? else { break };
-            let mut step = reader.frames.next(&mut payload, 0)?;
-            if matches!(step, Step::End) {
-                reader.frames.refresh()?;
-                step = reader.frames.next(&mut payload, 0)?;
-            }
-            let frame = match step {
-                Step::Frame(frame) => frame,
-                Step::Bad(detail) => return Err(reader.frames.damaged(detail)),
-                Step::End => {
-                    let number = reader.number;
-                    let missing = reader.frames.damaged("a batch that was written is missing");
-                    let next = self.kept.iter().find(|kept| kept.number > number).copied();
-                    self.reader = Some(self.read_from(next.ok_or(missing)?.number)?);
-                    continue;
-                }
-            };
-            match decode(&reader.frames, &payload)? {
-                (Entry::Context { .. }, used) => reader.context = payload[used..].into(),
-                (Entry::Batch { epoch, .. }, used) if epoch > behind => {
-                    let (context, bytes) = (Arc::clone(&reader.context), payload.split_off(used));
-                    self.batches -= 1;
-                    self.bytes = self.bytes.saturating_sub(frame.end - frame.offset);
-                    return Ok(Some(StoredBatch { epoch, context, bytes }));
-                }
-                _ => {}
-            }
-        }
-        Ok(None)
-    }
-
     /// Gives back the space of what the sink has acknowledged, durably, and is not to be read again.
     ///
     /// # Errors
@@ -380,19 +269,6 @@ impl Outbox {
         Ok(writer)
     }
 
-    fn reader(&mut self) -> Result<Option<&mut Reader>, StorageError> {
-        if self.reader.is_none() {
-            let Some(oldest) = self.kept.front().copied() else { return Ok(None) };
-            self.reader = Some(self.read_from(oldest.number)?);
-        }
-        Ok(self.reader.as_mut())
-    }
-
-    fn read_from(&self, number: u64) -> Result<Reader, StorageError> {
-        let frames = FrameReader::open(&*self.files, &self.path(number), Kind::Outbox)?;
-        Ok(Reader { number, frames, context: Arc::default() })
-    }
-
     fn path(&self, number: u64) -> PathBuf {
         self.directory.join(file_name(number))
     }
@@ -400,14 +276,4 @@ impl Outbox {
 
 fn file_name(number: u64) -> String {
     format!("{number:020}")
-}
-
-fn encode(entry: &Entry) -> Result<Vec<u8>, StorageError> {
-    let mut bytes = Vec::new();
-    codec::encode_into(&mut bytes, entry).map_err(|error| StorageError::refused(error.to_string()))?;
-    Ok(bytes)
-}
-
-fn decode(reader: &FrameReader, payload: &[u8]) -> Result<(Entry, usize), StorageError> {
-    codec::decode_prefix(payload).map_err(|_| reader.damaged("an entry cannot be decoded"))
 }

@@ -1,29 +1,28 @@
 //! Refused events: every one that finds room is kept with its reason until it has been redriven or dropped.
 
+mod marks;
 mod reader;
+mod record;
+mod scan;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use tidewater_model::{HashKey, Timestamp};
+use tidewater_model::HashKey;
 
-use crate::codec;
 use crate::error::StorageError;
 use crate::files::{Blob, Files, Mode};
 use crate::frame::{
-    FRAME_HEADER_LEN, FileHeader, FrameReader, FrameWriter, Kind, MAX_PAYLOAD, create_file, replace_file,
+    FRAME_HEADER_LEN, FileHeader, FrameReader, FrameWriter, Kind, MAX_PAYLOAD, Recovered, create_file,
 };
-use crate::log::Recovered;
 use crate::state::Claim;
 
-use reader::Scan;
+use record::{Entry, encode};
+use scan::Scan;
 
-pub use reader::QuarantineReader;
-
-/// How many ids one entry marks as redriven at most, far below the limit on an entry.
-const IDS_PER_ENTRY: usize = 1 << 20;
+pub use reader::{Filter, QuarantineReader};
+pub use record::{NewRecord, Record};
 
 /// While events are being marked in parts their room is given back once it is this share of the limit: then the copies of the
 /// file that a redrive of everything takes are together about four times the limit, however small the parts are.
@@ -49,52 +48,6 @@ impl Default for QuarantineOptions {
     }
 }
 
-/// A refused event to store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NewRecord<'a> {
-    /// The stable name of the reason.
-    pub reason: &'a str,
-    /// The source it came from.
-    pub source: &'a str,
-    /// The wall clock at which it was refused.
-    pub received_at: Timestamp,
-    /// The event, or as much of it as was read.
-    pub bytes: &'a [u8],
-    /// The length of the whole event in bytes.
-    pub original_len: u64,
-}
-
-/// A refused event as read back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// Its number: given in order, never again.
-    pub id: u64,
-    /// The stable name of the reason.
-    pub reason: String,
-    /// The source it came from.
-    pub source: String,
-    /// The wall clock at which it was refused.
-    pub received_at: Timestamp,
-    /// The event, or its beginning.
-    pub bytes: Vec<u8>,
-    /// The length of the whole event in bytes.
-    pub original_len: u64,
-}
-
-impl Record {
-    /// Whether all of the event is there. A part can be looked at but not redriven.
-    pub fn is_whole(&self) -> bool {
-        self.bytes.len() as u64 == self.original_len
-    }
-
-    /// About how many bytes it takes on disk.
-    pub fn size(&self) -> u64 {
-        /// What its numbers and lengths take, about.
-        const NUMBERS: usize = 20;
-        (FRAME_HEADER_LEN + NUMBERS + self.reason.len() + self.source.len() + self.bytes.len()) as u64
-    }
-}
-
 /// What became of a refused event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -103,34 +56,6 @@ pub enum Appended {
     Stored(u64),
     /// There is no room, and it was not taken. There will be some once events have been redriven or dropped.
     Full,
-}
-
-/// Which records are meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Filter {
-    /// Every one.
-    All,
-    /// Those with these ids.
-    Ids(BTreeSet<u64>),
-    /// Those refused for this reason.
-    Reason(String),
-}
-
-impl Filter {
-    fn matches(&self, id: u64, reason: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::Ids(ids) => ids.contains(&id),
-            Self::Reason(wanted) => wanted == reason,
-        }
-    }
-}
-
-/// What an entry says; of a rejected event its bytes follow.
-#[derive(Serialize, Deserialize)]
-enum Entry {
-    Rejected { id: u64, reason: String, source: String, received_at: Timestamp, original_len: u64 },
-    Redriven(Vec<u64>),
 }
 
 /// The writing end of the quarantine; there is one at a time.
@@ -166,18 +91,18 @@ impl Quarantine {
         let directory = path.parent().unwrap_or(Path::new(""));
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let names = files.list(directory).map_err(|error| StorageError::io("list", directory, error))?;
-        let (frames, scan) = if names.iter().any(|other| *other == name) {
+        let (frames, scan, recovered) = if names.iter().any(|other| *other == name) {
             let mut reader = FrameReader::open(&*files, &path, Kind::Quarantine)?;
-            let scan = Scan::run(&mut reader)?;
+            let (scan, end) = Scan::run(&mut reader)?;
             let blob =
                 files.open(&path, Mode::Write).map_err(|error| StorageError::io("open", &path, error))?;
             let header = *reader.header();
-            (FrameWriter::resume(blob, &path, header, scan.synced, scan.end)?, scan)
+            (FrameWriter::resume(blob, &path, header, end.synced, end.offset)?, scan, end.cut)
         } else {
             let header = FileHeader::new(Kind::Quarantine, key, 1);
-            (create_file(&*files, &path, header)?, Scan::empty(1))
+            (create_file(&*files, &path, header)?, Scan::empty(1), None)
         };
-        let Scan { next_id, live, redriven, recovered, .. } = scan;
+        let Scan { next_id, live, redriven } = scan;
         // How much of it is theirs is not known; it matters only if there is no room to compact it here.
         let redriven_bytes = if redriven.is_empty() { 0 } else { frames.len() };
         let (marking, full, head) = (false, false, Vec::new());
@@ -298,107 +223,4 @@ impl Quarantine {
         let reader = self.frames.reader(&*self.files)?;
         Ok(QuarantineReader::new(reader, self.redriven.clone(), self.next_id.saturating_sub(1), filter))
     }
-
-    /// Marks the events that `filter` lets through as redriven (or dropped), durably; returns how many they are. Reads all
-    /// of the file.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError::NoSpace`]: none or some are marked, the call may be repeated. [`StorageError::Poisoned`],
-    /// [`StorageError::Damaged`], [`StorageError::Io`].
-    pub fn mark_redriven(&mut self, filter: &Filter) -> Result<u64, StorageError> {
-        let (mut ids, mut bytes) = (Vec::new(), 0);
-        for record in self.read(filter.clone())? {
-            let record = record?;
-            bytes += record.size();
-            ids.push(record.id);
-        }
-        self.mark(&ids, bytes)
-    }
-
-    /// Marks events that the caller has read here, without looking for them again: their ids, and their
-    /// [sizes](Record::size) in all. Returns how many were not marked before. Behind the last part call
-    /// [`end_marks`](Self::end_marks).
-    ///
-    /// # Errors
-    ///
-    /// As [`mark_redriven`](Self::mark_redriven).
-    pub fn mark_read(&mut self, ids: &BTreeSet<u64>, bytes: u64) -> Result<u64, StorageError> {
-        let is_new = |id: &u64| *id < self.next_id && !self.redriven.contains(id);
-        let ids: Vec<u64> = ids.iter().copied().filter(is_new).collect();
-        self.marking = true;
-        self.mark(&ids, bytes)
-    }
-
-    fn mark(&mut self, ids: &[u64], bytes: u64) -> Result<u64, StorageError> {
-        for chunk in ids.chunks(IDS_PER_ENTRY) {
-            encode(&mut self.head, &Entry::Redriven(chunk.to_vec()))?;
-            self.redriven_bytes += self.frames.append(&self.head, &[])?;
-            self.live = self.live.saturating_sub(chunk.len() as u64);
-            self.redriven.extend(chunk);
-        }
-        if !ids.is_empty() {
-            self.redriven_bytes += bytes;
-        }
-        self.frames.sync()?;
-        Ok(ids.len() as u64)
-    }
-
-    /// Nothing more of what was read will be marked: its space is given back now if an event has found none, else as soon
-    /// as one would find none.
-    ///
-    /// # Errors
-    ///
-    /// As [`compact`](Self::compact).
-    pub fn end_marks(&mut self) -> Result<(), StorageError> {
-        self.marking = false;
-        if self.full { self.compact() } else { Ok(()) }
-    }
-
-    /// Gives back the space of redriven events, by a copy of the rest; done by itself on opening and before the quarantine
-    /// is full.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError::NoSpace`], [`StorageError::Io`], [`StorageError::Damaged`]: nothing has changed.
-    /// [`StorageError::Poisoned`].
-    pub fn compact(&mut self) -> Result<(), StorageError> {
-        self.frames.usable()?;
-        if self.redriven.is_empty() {
-            return Ok(());
-        }
-        let path = self.frames.path().to_owned();
-        let header = FileHeader { base: self.next_id, ..*self.frames.header() };
-        let mut source = self.frames.reader(&*self.files)?;
-        let redriven = &self.redriven;
-        let replaced = replace_file(&*self.files, &path, header, |writer| {
-            let mut payload = Vec::new();
-            while source.next_live(&mut payload, 0)?.is_some() {
-                match decode(&source, &payload)? {
-                    (Entry::Rejected { id, .. }, _) if !redriven.contains(&id) => {
-                        writer.append(&payload, &[])?;
-                    }
-                    _ => {}
-                }
-            }
-            Ok(())
-        });
-        match replaced {
-            Ok(frames) => self.frames = frames,
-            Err(error @ StorageError::Poisoned { .. }) => return Err(self.frames.poison(error)),
-            Err(error) => return Err(error),
-        }
-        self.redriven.clear();
-        (self.redriven_bytes, self.full) = (0, false);
-        Ok(())
-    }
-}
-
-fn encode(out: &mut Vec<u8>, entry: &Entry) -> Result<(), StorageError> {
-    out.clear();
-    codec::encode_into(out, entry).map_err(|error| StorageError::refused(error.to_string()))
-}
-
-fn decode(reader: &FrameReader, payload: &[u8]) -> Result<(Entry, usize), StorageError> {
-    codec::decode_prefix(payload).map_err(|_| reader.damaged("a record cannot be decoded"))
 }

@@ -1,25 +1,30 @@
 //! The state directory: one process writes to it, and it always knows what it was made with.
 
+mod create;
+mod reader;
+
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tidewater_model::HashKey;
-
-use crate::acks::{self, Ack, AckFile};
-use crate::checkpoint::{self, Checkpoints, Manifest, StateFile, StateFileReader};
-use crate::copy::{Holds, check_finished};
-use crate::dead_letters::{DeadLetterOptions, DeadLetterReader, DeadLetters};
+use crate::acks::AckFile;
+use crate::checkpoint::Checkpoints;
+use crate::copy::check_finished;
+use crate::dead_letters::{DeadLetterOptions, DeadLetters};
 use crate::error::StorageError;
-use crate::files::{DiskFiles, Files, Locking, TEMPORARY_SUFFIX, decode_name, encode_name};
-use crate::frame::{FileHeader, FrameReader, Kind, create_file};
-use crate::log::place::{LogFile, LogPlace};
-use crate::log::{FIRST_EPOCH, LogArchive, LogOptions, LogReader, LogWriter, Recovered};
-use crate::meta::{Meta, MetaFile};
-use crate::outbox::{self, Outbox, OutboxOptions};
-use crate::quarantine::{Filter, Quarantine, QuarantineOptions, QuarantineReader};
+use crate::files::{DiskFiles, Files, Locking, encode_name};
+use crate::frame::Recovered;
+use crate::log::{LogArchive, LogOptions, LogWriter};
+use crate::meta::Meta;
+use crate::outbox::{Outbox, OutboxOptions};
+use crate::quarantine::{Quarantine, QuarantineOptions};
 use crate::store::Store;
+
+use create::{create, remove_leftovers};
+
+pub use create::NewState;
+pub use reader::StateReader;
 
 pub(crate) const META: &str = "meta";
 pub(crate) const LOCK: &str = "lock";
@@ -30,212 +35,6 @@ pub(crate) const ACKS: &str = "acks";
 pub(crate) const OUTBOX: &str = "outbox";
 pub(crate) const DEAD_LETTERS: &str = "dead_letters";
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
-
-/// What a new state directory is made with. The caller draws the random numbers.
-#[derive(Clone, Debug)]
-pub struct NewState {
-    /// The secret that profile ids depend on: random, or `id_key:`.
-    pub key: HashKey,
-    /// A random number that names this deployment.
-    pub deployment: u128,
-    /// The pipeline's definitions, in the runtime's own encoding.
-    pub definitions: Vec<u8>,
-}
-
-/// A state directory to read, without a lock: for `export` and `verify`, also while a process runs on it.
-///
-/// Every read stops at the last whole entry and changes nothing.
-#[derive(Clone, Debug)]
-pub struct StateReader {
-    files: Arc<dyn Files>,
-    path: PathBuf,
-    meta: Meta,
-    holds: Arc<Holds>,
-    /// Where sealed log files are besides the directory.
-    store: Option<Arc<dyn Store>>,
-}
-
-impl StateReader {
-    /// Opens an existing state directory.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError::NotFound`] if there is none, [`StorageError::Unfinished`], [`StorageError::Newer`],
-    /// [`StorageError::Damaged`], [`StorageError::Io`].
-    pub fn open(path: impl AsRef<Path>) -> Result<Self, StorageError> {
-        Self::open_with(Arc::new(DiskFiles), path)
-    }
-
-    /// As [`open`](Self::open), on another file system.
-    ///
-    /// # Errors
-    ///
-    /// As [`open`](Self::open).
-    pub fn open_with(files: Arc<dyn Files>, path: impl AsRef<Path>) -> Result<Self, StorageError> {
-        let path = path.as_ref().to_owned();
-        check_finished(&*files, &path)?;
-        let meta =
-            MetaFile::new(Arc::clone(&files), path.join(META)).read().map_err(|error| match error {
-                StorageError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-                    StorageError::NotFound { directory: path.clone() }
-                }
-                error => error,
-            })?;
-        Ok(Self { files, path, meta, holds: Arc::default(), store: None })
-    }
-
-    /// Looks for sealed log files in `store` besides the directory: the one that [`Meta::log_store`] names.
-    #[must_use]
-    pub fn with_log_store(mut self, store: Arc<dyn Store>) -> Self {
-        self.store = Some(store);
-        self
-    }
-
-    /// The directory.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// What it was made with. A reader keeps what it read when it was opened.
-    pub fn meta(&self) -> &Meta {
-        &self.meta
-    }
-
-    /// What it says of itself now.
-    pub(crate) fn read_meta(&self) -> Result<Meta, StorageError> {
-        self.meta_file().read()
-    }
-
-    pub(crate) fn files(&self) -> &dyn Files {
-        &*self.files
-    }
-
-    /// Shared with all that was opened from the same [`StateDir`].
-    pub(crate) fn holds(&self) -> &Arc<Holds> {
-        &self.holds
-    }
-
-    /// The log's entries from `epoch` on. All of them: `meta().log_starts`.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError::Refused`] if `epoch` is no longer in the log, and those of [`LogReader::read`].
-    pub fn log(&self, epoch: u64) -> Result<LogReader, StorageError> {
-        LogReader::open(self.log_place()?, self.meta_file(), epoch)
-    }
-
-    /// The first epoch still in the log, as it is now: [`meta`](Self::meta) says what it was.
-    ///
-    /// # Errors
-    ///
-    /// As [`open`](Self::open).
-    pub fn log_starts(&self) -> Result<u64, StorageError> {
-        Ok(self.meta_file().read()?.log_starts)
-    }
-
-    /// About how many bytes of events the log has from an epoch on: those of the file that holds it and of later ones.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError::Damaged`], [`StorageError::Io`].
-    pub fn log_bytes(&self, epoch: u64) -> Result<u64, StorageError> {
-        let place = self.log_place()?;
-        let all = place.list()?;
-        let first = all.range(..=epoch).next_back().map_or(0, |(base, _)| *base);
-        let mut bytes = 0;
-        for base in all.range(first..).map(|(base, _)| *base) {
-            bytes += match place.open(base)? {
-                LogFile::Plain(plain) => plain.len(),
-                LogFile::Sealed(sealed) => sealed.info().raw_bytes,
-            };
-        }
-        Ok(bytes)
-    }
-
-    pub(crate) fn log_place(&self) -> Result<LogPlace, StorageError> {
-        if let (Some(address), None) = (&self.meta.log_store, &self.store) {
-            return Err(StorageError::refused(format!(
-                "sealed files of the log are in {address}, which was not opened"
-            )));
-        }
-        Ok(LogPlace::new(Arc::clone(&self.files), self.path.join(LOG), self.store.clone()))
-    }
-
-    fn meta_file(&self) -> MetaFile {
-        MetaFile::new(Arc::clone(&self.files), self.path.join(META))
-    }
-
-    /// The quarantined events that `filter` lets through and that have not been redriven, by id.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError::Damaged`], [`StorageError::Io`]. No quarantine is an empty one.
-    pub fn quarantine(&self, filter: Filter) -> Result<QuarantineReader, StorageError> {
-        let directory = self.path.join(QUARANTINE);
-        if !list(&*self.files, &directory)?.iter().any(|name| name == QUARANTINE_RECORDS) {
-            return Ok(QuarantineReader::empty());
-        }
-        QuarantineReader::open(&*self.files, &directory.join(QUARANTINE_RECORDS), filter)
-    }
-
-    /// The checkpoints, newest first, each as it could be read.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError::Io`]; in the list also [`StorageError::Damaged`] and [`StorageError::Newer`].
-    pub fn checkpoints(&self) -> Result<Vec<Result<Manifest, StorageError>>, StorageError> {
-        checkpoint::manifests(&*self.files, &self.path.join(CHECKPOINTS))
-    }
-
-    /// Opens a state file of a checkpoint.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError::Damaged`], [`StorageError::Newer`], [`StorageError::Io`].
-    pub fn state_file(&self, file: &StateFile) -> Result<StateFileReader, StorageError> {
-        checkpoint::read_state(&*self.files, &self.path.join(CHECKPOINTS), file)
-    }
-
-    /// The dead letters of `sink`, in order. Of a sink that has none, nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError::Damaged`], [`StorageError::Io`].
-    pub fn dead_letters(&self, sink: &str) -> Result<DeadLetterReader, StorageError> {
-        DeadLetterReader::open(&*self.files, &self.path.join(DEAD_LETTERS).join(encode_name(sink)))
-    }
-
-    /// The names of the sinks that have ever been opened, sorted.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError::Io`].
-    pub fn sinks(&self) -> Result<Vec<String>, StorageError> {
-        let names = list(&*self.files, &self.path.join(ACKS))?;
-        let mut sinks: Vec<String> = names.iter().filter_map(|name| decode_name(name)).collect();
-        sinks.sort_unstable();
-        Ok(sinks)
-    }
-
-    /// What `sink` has last acknowledged.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError::Damaged`], [`StorageError::Io`].
-    pub fn ack(&self, sink: &str) -> Result<Option<Ack>, StorageError> {
-        acks::read_last(&*self.files, &self.path.join(ACKS), sink)
-    }
-
-    /// Up to which epoch the outbox of `sink`, which has acknowledged this one, has everything; what a start would find there.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError::Io`], [`StorageError::Newer`].
-    pub fn outbox_through(&self, sink: &str, acknowledged: u64) -> Result<u64, StorageError> {
-        let directory = self.path.join(OUTBOX).join(encode_name(sink));
-        outbox::through(&*self.files, &directory, acknowledged)
-    }
-}
 
 /// A state directory to run on. Other processes are locked out until it and all that was opened from it are dropped.
 pub struct StateDir {
@@ -476,48 +275,6 @@ impl Drop for Claim {
     fn drop(&mut self) {
         self.claimed.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.path);
     }
-}
-
-/// Makes the directory's parts. `meta` comes last: a directory without it was never used.
-fn create(shared: &Arc<dyn Files>, path: &Path, new: &NewState) -> Result<(), StorageError> {
-    let files = &**shared;
-    let io = |action, path: &Path, error| StorageError::io(action, path, error);
-    for name in [LOG, QUARANTINE, ACKS, OUTBOX] {
-        let directory = path.join(name);
-        files.create_dir(&directory).map_err(|error| io("create", &directory, error))?;
-    }
-    let place = LogPlace::new(Arc::clone(shared), path.join(LOG), None);
-    let first = place.plain_path(FIRST_EPOCH);
-    for (base, forms) in place.list()? {
-        let is_empty = || {
-            let reader = FrameReader::open(files, &place.plain_path(base), Kind::Log)?;
-            Ok::<bool, StorageError>(reader.len() == reader.offset())
-        };
-        if forms.is_sealed || base != FIRST_EPOCH || !is_empty()? {
-            let detail = "the file is missing, but the log holds events";
-            return Err(StorageError::damaged(&path.join(META), 0, detail));
-        }
-    }
-    create_file(files, &first, FileHeader::new(Kind::Log, new.key, FIRST_EPOCH))?;
-    let meta = Meta {
-        key: new.key,
-        deployment: new.deployment,
-        log_starts: FIRST_EPOCH,
-        definitions: new.definitions.clone(),
-        log_store: None,
-    };
-    meta.write(files, &path.join(META))?;
-    let parent = path.parent().unwrap_or(Path::new(""));
-    files.sync_dir(parent).map_err(|error| io("sync", parent, error))
-}
-
-/// Removes what a crash left of files that never got their name.
-fn remove_leftovers(files: &dyn Files, directory: &Path) -> Result<(), StorageError> {
-    for name in list(files, directory)?.iter().filter(|name| name.ends_with(TEMPORARY_SUFFIX)) {
-        let path = directory.join(name);
-        files.remove(&path).map_err(|error| StorageError::io("remove", &path, error))?;
-    }
-    Ok(())
 }
 
 fn list(files: &dyn Files, directory: &Path) -> Result<Vec<String>, StorageError> {

@@ -3,14 +3,23 @@
 //! A letter holds one delta. When a newer delta of the same segment and profile reaches the destination, or becomes a letter
 //! itself, the older one is superseded: delivered now, it would undo what is newer.
 
+mod inside;
+mod place;
+mod ring;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tidewater_model::{DeltaBatch, ProfileId, Timestamp};
-use tidewater_storage::{Appended, DeadLetters, NewDeadLetter, StorageError, StoredDeadLetter};
+use tidewater_model::{DeltaBatch, Timestamp};
+use tidewater_storage::{DeadLetters, StorageError, StoredDeadLetter};
 
+use self::{
+    inside::Inside,
+    place::{Place, closed},
+    ring::Ring,
+};
 use super::codec;
 
 /// A delta that was not taken, on its way to the letters.
@@ -30,39 +39,6 @@ pub(crate) struct Letters {
     inside: Mutex<Inside>,
     /// As of the last change, so that whoever looks does not wait for the disk.
     counts: Mutex<LetterCounts>,
-}
-
-struct Inside {
-    place: Place,
-    /// By profile: what is to be superseded by what comes.
-    by_profile: HashMap<ProfileId, Vec<Key>>,
-    marked: BTreeSet<u64>,
-    superseded: BTreeSet<u64>,
-}
-
-struct Key {
-    id: u64,
-    epoch: u64,
-    segment: String,
-}
-
-enum Place {
-    Disk(Box<DeadLetters>),
-    Memory(Ring),
-    /// The engine has ended, with so many.
-    Closed(LetterCounts),
-}
-
-/// The last letters of an engine without a state directory.
-#[derive(Default)]
-struct Ring {
-    letters: BTreeMap<u64, StoredDeadLetter>,
-    next_id: u64,
-    bytes: usize,
-    limit: usize,
-    /// Those that had to make room, since it was last looked.
-    gone: BTreeSet<u64>,
-    dropped: u64,
 }
 
 /// How many there are.
@@ -227,197 +203,6 @@ impl Letters {
     fn lock(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Inside {
-    fn add(&mut self, refusals: &[Refusal]) -> Result<Added, StorageError> {
-        for (place, refusal) in refusals.iter().enumerate() {
-            if self.holds(&refusal.delta) {
-                // The process died before it was acknowledged.
-                continue;
-            }
-            self.supersede(std::iter::once(&refusal.delta))?;
-            let Some(id) = self.place.append(refusal)? else {
-                self.place.sync()?;
-                return Ok(Added::Full(place));
-            };
-            self.note(id, &refusal.delta);
-            if let Place::Memory(ring) = &mut self.place {
-                let gone = std::mem::take(&mut ring.gone);
-                self.forget(&gone);
-            }
-        }
-        self.place.sync()?;
-        Ok(Added::All)
-    }
-
-    fn note(&mut self, id: u64, delta: &DeltaBatch) {
-        for row in delta.iter() {
-            let key = Key { id, epoch: delta.epoch(), segment: row.segment().to_owned() };
-            self.by_profile.entry(row.profile()).or_default().push(key);
-        }
-    }
-
-    fn holds(&self, delta: &DeltaBatch) -> bool {
-        delta.iter().any(|row| {
-            let known = self.by_profile.get(&row.profile()).into_iter().flatten();
-            known.into_iter().any(|key| key.epoch == delta.epoch() && key.segment == row.segment())
-        })
-    }
-
-    fn supersede<'a>(&mut self, batches: impl Iterator<Item = &'a DeltaBatch>) -> Result<(), StorageError> {
-        if self.by_profile.is_empty() {
-            return Ok(());
-        }
-        for batch in batches {
-            let mut ids = BTreeSet::new();
-            for delta in batch.iter() {
-                let known = self.by_profile.get(&delta.profile()).into_iter().flatten();
-                let older = known.filter(|key| key.epoch < batch.epoch() && key.segment == delta.segment());
-                ids.extend(older.map(|key| key.id));
-            }
-            if ids.is_empty() {
-                continue;
-            }
-            let epoch = batch.epoch();
-            match &mut self.place {
-                Place::Disk(letters) => letters.superseded(&ids, epoch)?,
-                Place::Memory(ring) => ring.change(&ids, |letter| letter.superseded_by = Some(epoch)),
-                Place::Closed(_) => return Err(closed()),
-            }
-            self.drop_keys(&ids);
-            self.superseded.extend(ids);
-        }
-        Ok(())
-    }
-
-    fn drop_keys(&mut self, ids: &BTreeSet<u64>) {
-        self.by_profile.retain(|_, keys| {
-            keys.retain(|key| !ids.contains(&key.id));
-            !keys.is_empty()
-        });
-    }
-
-    fn forget(&mut self, ids: &BTreeSet<u64>) {
-        if ids.is_empty() {
-            return;
-        }
-        self.drop_keys(ids);
-        self.marked.retain(|id| !ids.contains(id));
-        self.superseded.retain(|id| !ids.contains(id));
-    }
-
-    /// Those of these numbers that there are, or all there are.
-    fn ids(&self, wanted: Option<&BTreeSet<u64>>) -> BTreeSet<u64> {
-        let all = self.by_profile.values().flatten().map(|key| key.id).chain(self.superseded.iter().copied());
-        all.filter(|id| wanted.is_none_or(|wanted| wanted.contains(id))).collect()
-    }
-}
-
-impl Place {
-    fn counts(&self) -> LetterCounts {
-        match self {
-            Self::Disk(letters) => {
-                LetterCounts { letters: letters.len(), bytes: letters.bytes(), dropped: 0 }
-            }
-            Self::Memory(ring) => LetterCounts {
-                letters: ring.letters.len() as u64,
-                bytes: ring.bytes as u64,
-                dropped: ring.dropped,
-            },
-            Self::Closed(counts) => *counts,
-        }
-    }
-
-    /// The letter's number; `None` if there is no room.
-    fn append(&mut self, refusal: &Refusal) -> Result<Option<u64>, StorageError> {
-        let mut bytes = Vec::new();
-        codec::encode(&refusal.delta, &mut bytes);
-        let context = codec::encode_names(refusal.delta.names());
-        let letter = NewDeadLetter {
-            epoch: refusal.delta.epoch(),
-            cause: refusal.cause,
-            reason: &refusal.reason,
-            attempts: refusal.attempts,
-            first_failed_at: refusal.first_failed_at,
-            last_failed_at: refusal.last_failed_at,
-            context: &context,
-            bytes: &bytes,
-        };
-        match self {
-            Self::Disk(letters) => match letters.append(&letter)? {
-                Appended::Stored(id) => Ok(Some(id)),
-                Appended::Full => Ok(None),
-            },
-            Self::Memory(ring) => Ok(Some(ring.add(&letter))),
-            Self::Closed(_) => Err(closed()),
-        }
-    }
-
-    fn sync(&mut self) -> Result<(), StorageError> {
-        match self {
-            Self::Disk(letters) => letters.sync(),
-            Self::Memory(_) => Ok(()),
-            Self::Closed(_) => Err(closed()),
-        }
-    }
-}
-
-impl Ring {
-    fn add(&mut self, letter: &NewDeadLetter<'_>) -> u64 {
-        let id = self.next_id;
-        self.next_id += 1;
-        let stored = StoredDeadLetter {
-            id,
-            epoch: letter.epoch,
-            cause: letter.cause.to_owned(),
-            reason: letter.reason.to_owned(),
-            attempts: letter.attempts,
-            first_failed_at: letter.first_failed_at,
-            last_failed_at: letter.last_failed_at,
-            superseded_by: None,
-            is_marked: false,
-            context: letter.context.to_vec(),
-            bytes: letter.bytes.to_vec(),
-        };
-        self.bytes += size(&stored);
-        self.letters.insert(id, stored);
-        while self.bytes > self.limit
-            && self.letters.len() > 1
-            && let Some(oldest) = self.letters.keys().next().copied()
-        {
-            tracing::warn!(
-                id = oldest,
-                "the oldest dead letter is dropped: without a state directory few are kept"
-            );
-            self.remove(oldest);
-            self.gone.insert(oldest);
-            self.dropped += 1;
-        }
-        id
-    }
-
-    fn remove(&mut self, id: u64) {
-        if let Some(gone) = self.letters.remove(&id) {
-            self.bytes -= size(&gone);
-        }
-    }
-
-    fn change(&mut self, ids: &BTreeSet<u64>, change: impl Fn(&mut StoredDeadLetter)) {
-        for id in ids {
-            self.letters.get_mut(id).into_iter().for_each(&change);
-        }
-        // Reasons have other lengths now.
-        self.bytes = self.letters.values().map(size).sum();
-    }
-}
-
-fn closed() -> StorageError {
-    StorageError::Refused { detail: "the engine has ended, and its dead letters are closed".to_owned() }
-}
-
-fn size(letter: &StoredDeadLetter) -> usize {
-    size_of::<StoredDeadLetter>() + letter.reason.len() + letter.context.len() + letter.bytes.len()
 }
 
 /// The delta that a letter holds.

@@ -1,6 +1,7 @@
 //! Deltas out: one task and one queue a sink, so that none can hold up another, the engine, or a subscriber.
 
 pub(crate) mod acks;
+mod bury;
 pub(crate) mod codec;
 pub(crate) mod correction;
 mod isolate;
@@ -8,6 +9,7 @@ pub(crate) mod letters;
 pub(crate) mod queue;
 pub(crate) mod retry;
 pub(crate) mod task;
+mod wait;
 
 use std::sync::{Arc, Mutex, PoisonError};
 

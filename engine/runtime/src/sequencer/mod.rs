@@ -4,19 +4,19 @@
 //! ones while the engine is idle, large ones while it catches up. An idle engine cuts none.
 
 pub(crate) mod assembler;
+mod checkpoints;
+mod cut;
 pub(crate) mod intake;
 pub(crate) mod message;
 mod replay;
 mod room;
 mod take;
+mod wait;
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::{Arc, atomic::AtomicU64},
+    time::Instant,
 };
 
 use tidewater_connector_api::{Clock, SendError};
@@ -30,28 +30,22 @@ use self::{
     intake::Intake,
     message::{Computed, Message, Question},
     take::Pass,
+    wait::Next,
 };
 use crate::{
     assembly::Common,
     checkpoint::trigger::Trigger,
     error::Error,
     lifecycle::Lifecycle,
-    logger::{LogEntry, Positions, ToLog, note_positions},
+    logger::{Positions, ToLog},
     metrics::Metrics,
     progress::Progress,
     quarantine::Ring,
     settings::Settings,
     status::ReplayProgress,
-    threads::{self, Receiver, RecvTimeoutError, Sender, TryRecvError},
+    threads::{Receiver, Sender},
     worker::ToWorker,
 };
-
-/// While a timer is due later than this, the wall clock is looked at in between: it may be set, and a machine that
-/// slept wakes up late.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
-
-/// How often memory is measured at most.
-const MEASURE_EVERY: Duration = Duration::from_secs(1);
 
 /// Where accepted events go besides the workers.
 pub(crate) enum LogEnd {
@@ -106,14 +100,6 @@ struct Flow {
     postponed: VecDeque<Message>,
     /// When memory was last measured.
     measured_at: Option<Instant>,
-}
-
-/// Why the sequencer stops waiting.
-enum Next {
-    Message(Message),
-    TimerDue,
-    /// No handle, source or worker is left.
-    Gone,
 }
 
 impl Sequencer {
@@ -222,37 +208,6 @@ impl Sequencer {
         }
     }
 
-    /// Waits for a message or for the next timer.
-    fn next(&mut self) -> Next {
-        if let Some(message) = self.flow.postponed.pop_front() {
-            return Next::Message(message);
-        }
-        match self.until_timer() {
-            None => self.receiver.recv().map_or(Next::Gone, Next::Message),
-            Some(Duration::ZERO) => match self.receiver.try_recv() {
-                Ok(message) => Next::Message(message),
-                Err(TryRecvError::Empty) => Next::TimerDue,
-                Err(TryRecvError::Disconnected) => Next::Gone,
-            },
-            Some(wait) => match self.receiver.recv_timeout(wait.min(LONGEST_WAIT)) {
-                Ok(message) => Next::Message(message),
-                Err(RecvTimeoutError::Timeout) => Next::Message(Message::Wake),
-                Err(RecvTimeoutError::Disconnected) => Next::Gone,
-            },
-        }
-    }
-
-    /// How long until an epoch is due by time alone. Under `clock: event` time passes with events only. While epochs
-    /// are being computed nobody knows yet; their completion is a message.
-    fn until_timer(&self) -> Option<Duration> {
-        if self.clock_kind == ClockKind::Event || self.in_flight() > 0 {
-            return None;
-        }
-        let timer = self.flow.next_timer?;
-        let wait = timer.0.saturating_sub(self.clock.now().0);
-        Some(Duration::from_millis(u64::try_from(wait).unwrap_or(0)))
-    }
-
     /// Epochs that were cut and are not computed.
     fn in_flight(&self) -> u64 {
         self.assembler.epoch().saturating_sub(self.flow.computed)
@@ -276,98 +231,6 @@ impl Sequencer {
         for (worker, job) in question.jobs {
             // A worker that has gone failed the engine, which answers for it.
             let _ = self.workers[worker].send(ToWorker::Ask(job));
-        }
-    }
-
-    /// Cuts an epoch and sends it on; waits while log or dataflow are behind.
-    fn cut(&mut self, pass: Pass) -> Result<(), Error> {
-        let sealed_at = Instant::now();
-        let mut cut = self.assembler.cut(self.clock.now());
-        let epoch = cut.header.epoch;
-        cut.header.positions = pass.positions;
-        self.progress.sealed(epoch);
-        self.metrics.epochs.add(1);
-        self.measure(sealed_at);
-        for (worker, input) in self.workers.iter().zip(cut.inputs) {
-            send(worker, ToWorker::Feed { input, sealed_at })?;
-        }
-        if let Some(checkpoints) = &mut self.checkpoints {
-            checkpoints.logged(&cut.header, pass.bytes as u64);
-        }
-        self.log(LogEntry { header: Some(cut.header), ..pass.entry }, epoch)?;
-        self.serve_checkpoints()
-    }
-
-    /// Begins a checkpoint of the epoch cut last, if one is due or asked for. Call it between epochs.
-    fn serve_checkpoints(&mut self) -> Result<(), Error> {
-        let epoch = self.assembler.epoch();
-        let Some(checkpoints) = &mut self.checkpoints else { return Ok(()) };
-        if !checkpoints.is_due(epoch, threads::now()) {
-            checkpoints.answer_known(epoch);
-            if checkpoints.is_lost() {
-                self.assembler.forget_messages();
-            }
-            return Ok(());
-        }
-        let all = checkpoints.is_all_next();
-        checkpoints.begin(self.assembler.snapshot(all), all);
-        self.workers.iter().try_for_each(|worker| send(worker, ToWorker::Snapshot { all }))
-    }
-
-    /// Before the end: a checkpoint of everything, so that the next start has nothing to replay.
-    fn last_checkpoint(&mut self) -> Result<(), Error> {
-        loop {
-            if self.lifecycle.is_failed() || self.lifecycle.is_abandoned() {
-                return Ok(());
-            }
-            if let Some(checkpoints) = &mut self.checkpoints {
-                // It is the engine itself that asks, and waits for no answer.
-                checkpoints.ask(oneshot::channel().0);
-            }
-            self.serve_checkpoints()?;
-            let epoch = self.assembler.epoch();
-            if self.checkpoints.as_ref().is_none_or(|checkpoints| !checkpoints.has_news(epoch)) {
-                return Ok(());
-            }
-            // One is under way, which says when it is done.
-            match self.receiver.recv_timeout(LONGEST_WAIT) {
-                Ok(Message::Computed(computed)) => self.note_computed(computed),
-                Ok(Message::Wake) | Err(RecvTimeoutError::Timeout) => {}
-                // Whatever raced with the end is answered there.
-                Ok(message) => self.flow.postponed.push_back(message),
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
-            }
-        }
-    }
-
-    /// Measures memory, now and then: it takes longer than a small epoch.
-    fn measure(&mut self, now: Instant) {
-        if self.flow.measured_at.is_none_or(|at| now.duration_since(at) >= MEASURE_EVERY) {
-            self.flow.measured_at = Some(now);
-            let (dedup, aliases) = self.assembler.bytes();
-            self.acceptance.dedup.store(dedup, Ordering::Relaxed);
-            self.acceptance.aliases.store(aliases, Ordering::Relaxed);
-        }
-    }
-
-    /// Makes what a pass has taken in durable.
-    fn log(&self, mut entry: LogEntry, epoch: u64) -> Result<(), Error> {
-        for (_, accepted) in &mut entry.receipts {
-            accepted.epoch = epoch;
-        }
-        match &self.log {
-            LogEnd::Thread(log) => send(log, ToLog::Entry(entry)),
-            LogEnd::Memory(ring) => {
-                for reject in &entry.rejects {
-                    ring.add(&entry.record(reject));
-                }
-                if let Some(header) = &entry.header {
-                    note_positions(&self.positions, header);
-                }
-                self.progress.durable(epoch);
-                entry.done(&self.intake);
-                Ok(())
-            }
         }
     }
 }

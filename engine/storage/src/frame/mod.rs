@@ -15,6 +15,7 @@
 //! anything about (a torn tail, which is cut) from damage to bytes that were durable (an error).
 
 mod reader;
+mod recovery;
 mod writer;
 
 use std::path::Path;
@@ -25,6 +26,8 @@ use crate::error::StorageError;
 use crate::files::{Blob, read_full};
 
 pub(crate) use reader::{Frame, FrameReader, Step, Tail};
+pub use recovery::Recovered;
+pub(crate) use recovery::{End, find_end};
 pub(crate) use writer::{FrameWriter, SYNC_BYTES, create_file, replace_file, write_temporary};
 
 /// The largest payload of a frame in bytes, and so of one epoch: 256 MiB. Readers hold one payload at a time.

@@ -18,7 +18,6 @@ mod writer;
 pub use archive::LogArchive;
 pub use entry::{EpochEntry, EpochHeader, EventBytes};
 pub use reader::LogReader;
-pub use recovery::Recovered;
 pub use sealed::SealedFile;
 pub use writer::{LogOptions, LogWriter};
 

@@ -6,10 +6,10 @@ use tidewater_model::HashKey;
 
 use crate::error::StorageError;
 use crate::files::Mode;
-use crate::frame::{FileHeader, FrameWriter, Kind, MAX_PAYLOAD, create_file};
+use crate::frame::{FileHeader, FrameWriter, Kind, MAX_PAYLOAD, Recovered, create_file};
 use crate::log::entry::{self, EpochEntry, EpochHeader};
 use crate::log::place::{LogFile, LogPlace};
-use crate::log::recovery::{Recovered, find_end, wrong_epoch};
+use crate::log::recovery::{find_end, wrong_epoch};
 use crate::state::Claim;
 
 /// How the log is laid out.

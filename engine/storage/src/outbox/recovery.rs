@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::{Entry, Kept, decode, file_name};
+use super::entry::{Entry, decode};
+use super::{Kept, file_name};
 use crate::error::StorageError;
 use crate::files::{Files, Mode};
-use crate::frame::{FILE_HEADER_LEN, FrameReader, FrameWriter, Kind, Step};
-use crate::log::Recovered;
+use crate::frame::{FILE_HEADER_LEN, FrameReader, FrameWriter, Kind, Recovered, Step};
 
 /// What was found.
 pub(super) struct Found {

@@ -1,13 +1,33 @@
-//! Reading the quarantine: records by id without those that were redriven, and what one pass over the file finds.
+//! Reading the quarantine: records by id, without those that were redriven.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{Entry, Filter, Record, decode};
+use super::record::{Entry, Record, decode};
 use crate::error::StorageError;
 use crate::files::Files;
-use crate::frame::{FILE_HEADER_LEN, FrameReader, Kind, Step, Tail};
-use crate::log::Recovered;
+use crate::frame::{FrameReader, Kind};
+
+/// Which records are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// Every one.
+    All,
+    /// Those with these ids.
+    Ids(BTreeSet<u64>),
+    /// Those refused for this reason.
+    Reason(String),
+}
+
+impl Filter {
+    fn matches(&self, id: u64, reason: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Ids(ids) => ids.contains(&id),
+            Self::Reason(wanted) => wanted == reason,
+        }
+    }
+}
 
 /// Reads quarantined events by id, without those that were redriven; as of the moment it was made.
 pub struct QuarantineReader {
@@ -76,57 +96,5 @@ impl Iterator for QuarantineReader {
             self.reader = None;
         }
         record.transpose()
-    }
-}
-
-/// What one pass over the file finds.
-pub(super) struct Scan {
-    pub(super) next_id: u64,
-    pub(super) live: u64,
-    pub(super) redriven: BTreeSet<u64>,
-    pub(super) synced: u64,
-    pub(super) end: u64,
-    pub(super) recovered: Option<Recovered>,
-}
-
-impl Scan {
-    pub(super) fn empty(next_id: u64) -> Self {
-        let (synced, end) = (FILE_HEADER_LEN, FILE_HEADER_LEN);
-        Self { next_id, live: 0, redriven: BTreeSet::new(), synced, end, recovered: None }
-    }
-
-    pub(super) fn run(reader: &mut FrameReader) -> Result<Self, StorageError> {
-        let mut scan = Self::empty(reader.header().base);
-        let mut payload = Vec::new();
-        loop {
-            match reader.next(&mut payload, 0)? {
-                Step::End => break,
-                Step::Frame(frame) => {
-                    match decode(reader, &payload)?.0 {
-                        Entry::Rejected { id, .. } => {
-                            scan.next_id = scan.next_id.max(id.saturating_add(1));
-                            scan.live += 1;
-                        }
-                        Entry::Redriven(ids) => scan.redriven.extend(ids),
-                    }
-                    (scan.synced, scan.end) = (frame.synced, frame.end);
-                }
-                Step::Bad(detail) => {
-                    if reader.classify_tail()? == Tail::Damaged {
-                        return Err(reader.damaged(detail));
-                    }
-                    scan.recovered = Some(Recovered {
-                        file: reader.path().to_owned(),
-                        offset: scan.end,
-                        cut_bytes: reader.len() - scan.end,
-                        detail: detail.to_owned(),
-                    });
-                    break;
-                }
-            }
-        }
-        // Every mark names an event that stands before it, once.
-        scan.live = scan.live.saturating_sub(scan.redriven.len() as u64);
-        Ok(scan)
     }
 }

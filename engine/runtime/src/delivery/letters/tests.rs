@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use tidewater_model::{Change, DeltaBatchBuilder, HashKey, delta::DeltaNames};
+use tidewater_model::{Change, DeltaBatchBuilder, HashKey, ProfileId, delta::DeltaNames};
 use tidewater_storage::{DeadLetterOptions, NewState, StateDir};
 
 use super::*;
