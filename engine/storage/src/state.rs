@@ -159,12 +159,14 @@ impl StateDir {
     ///
     /// # Errors
     ///
-    /// [`StorageError::Damaged`], [`StorageError::Io`]; [`StorageError::Refused`] if it is open already.
+    /// [`StorageError::Damaged`], also if it ends before the epoch of a checkpoint or of an acknowledgement: then nothing is cut
+    /// off. [`StorageError::Io`]; [`StorageError::Refused`] if it is open already.
     pub fn open_log(&self, options: LogOptions) -> Result<(LogWriter, Option<Recovered>), StorageError> {
         let directory = self.reader.path.join(LOG);
         let claim = self.claim(&directory)?;
         let meta = self.reader.meta_file().read()?;
-        LogWriter::open(self.reader.log_place()?, meta.key, meta.log_starts, options, claim)
+        let (place, witness) = (self.reader.log_place()?, self.reader.witness()?);
+        LogWriter::open(place, meta.key, meta.log_starts, options, witness.as_ref(), claim)
     }
 
     /// Opens the housekeeping of the log. What was set or opened before must not be set any more.

@@ -22,12 +22,12 @@ pub(crate) struct Found {
     pub(crate) is_certain: bool,
 }
 
-/// Looks for the newest checkpoint that is whole, is of this pipeline and of an epoch that the log has, and that every
-/// sink, given with what it has acknowledged, has all deltas of. A damaged one is told of and passed over.
+/// Looks for the newest checkpoint that is whole, is of this pipeline since it was changed last, and that every sink,
+/// given with what it has acknowledged, has all deltas of. A damaged one is told of and passed over.
 pub(crate) fn find(
     state: &StateReader,
     definitions: &Definitions,
-    is_logged: impl Fn(u64) -> bool,
+    is_of_era: impl Fn(u64) -> bool,
     acknowledged: &HashMap<String, Option<u64>>,
 ) -> Result<Found, Error> {
     let mut found = Found { is_certain: true, ..Found::default() };
@@ -35,11 +35,7 @@ pub(crate) fn find(
     for manifest in state.checkpoints()? {
         match manifest {
             Ok(manifest) if !fits(&manifest, definitions) => {}
-            // What is not in the log did not happen.
-            Ok(manifest) if !is_logged(manifest.epoch) => {
-                let epoch = manifest.epoch;
-                tracing::warn!(epoch, "a checkpoint is passed over: the log ends before its epoch");
-            }
+            Ok(manifest) if !is_of_era(manifest.epoch) => {}
             // Between it and the log events are missing.
             Ok(manifest) if manifest.epoch + 1 < log_starts => {}
             Ok(manifest) => found.all.push(manifest),

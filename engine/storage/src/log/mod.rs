@@ -18,6 +18,7 @@ mod writer;
 pub use archive::LogArchive;
 pub use entry::{EpochEntry, EpochHeader, EventBytes};
 pub use reader::LogReader;
+pub(crate) use recovery::Witness;
 pub use sealed::SealedFile;
 pub use writer::{LogOptions, LogWriter};
 

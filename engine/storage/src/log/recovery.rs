@@ -1,5 +1,7 @@
 //! Finds the end of the last log file: cuts an unfinished write, refuses damage.
 
+use std::path::Path;
+
 use crate::error::StorageError;
 use crate::frame::{self, FrameReader, Recovered};
 use crate::log::entry::{self, EventBytes};
@@ -13,6 +15,25 @@ pub(super) struct LogEnd {
     /// Place of the next event; `None` if the file has no entry.
     pub(super) next_place: Option<u64>,
     pub(super) cut: Option<Recovered>,
+}
+
+/// Who says that an epoch was durable: nobody gets to know of one before it is.
+pub(crate) struct Witness {
+    pub(crate) epoch: u64,
+    /// Such as "a checkpoint is of".
+    pub(crate) says: String,
+}
+
+impl Witness {
+    /// The error for a log that ends before. What looks like a write that was never finished is damage then, and the epochs
+    /// behind it would be given out again, to sinks that take them for delivered.
+    pub(super) fn contradicts(&self, path: &Path, end: &LogEnd) -> StorageError {
+        let why = end.cut.as_ref().map_or("nothing follows", |cut| &cut.detail);
+        let Self { epoch, says } = self;
+        let last = end.next_epoch.saturating_sub(1);
+        let detail = format!("the log ends with epoch {last} here ({why}), but {says} epoch {epoch}");
+        StorageError::damaged(path, end.offset, detail)
+    }
 }
 
 /// Reads the last file from its first frame on.

@@ -9,7 +9,7 @@ use crate::files::Mode;
 use crate::frame::{FileHeader, FrameWriter, Kind, MAX_PAYLOAD, Recovered, create_file};
 use crate::log::entry::{self, EpochEntry, EpochHeader};
 use crate::log::place::{LogFile, LogPlace};
-use crate::log::recovery::{find_end, wrong_epoch};
+use crate::log::recovery::{Witness, find_end, wrong_epoch};
 use crate::state::Claim;
 
 /// How the log is laid out.
@@ -49,6 +49,7 @@ impl LogWriter {
         key: HashKey,
         log_starts: u64,
         options: LogOptions,
+        witness: Option<&Witness>,
         claim: Claim,
     ) -> Result<(Self, Option<Recovered>), StorageError> {
         let all = place.settle(log_starts)?;
@@ -64,6 +65,9 @@ impl LogWriter {
         let reader = place.open_plain(last)?;
         let header = *reader.header();
         let end = find_end(reader)?;
+        if let Some(witness) = witness.filter(|witness| witness.epoch >= end.next_epoch) {
+            return Err(witness.contradicts(&path, &end));
+        }
         let blob =
             place.files().open(&path, Mode::Write).map_err(|error| StorageError::io("open", &path, error))?;
         let frames = FrameWriter::resume(blob, &path, header, end.synced, end.offset)?;

@@ -10,8 +10,8 @@ use crate::copy::{Holds, check_finished};
 use crate::dead_letters::DeadLetterReader;
 use crate::error::StorageError;
 use crate::files::{DiskFiles, Files, decode_name, encode_name};
-use crate::log::LogReader;
 use crate::log::place::{LogFile, LogPlace};
+use crate::log::{LogReader, Witness};
 use crate::meta::{Meta, MetaFile};
 use crate::outbox;
 use crate::quarantine::{Filter, QuarantineReader};
@@ -199,6 +199,18 @@ impl StateReader {
     /// [`StorageError::Damaged`], [`StorageError::Io`].
     pub fn ack(&self, sink: &str) -> Result<Option<Ack>, StorageError> {
         acks::read_last(&*self.files, &self.path.join(ACKS), sink)
+    }
+
+    /// The last epoch that a checkpoint or a sink knows of. What can't be read says nothing here; whoever needs it is told.
+    pub(crate) fn witness(&self) -> Result<Option<Witness>, StorageError> {
+        let checkpoints = self.checkpoints()?.into_iter().flatten();
+        let checkpoint = checkpoints
+            .map(|manifest| Witness { epoch: manifest.epoch, says: "a checkpoint is of".to_owned() });
+        let acks = self.sinks()?.into_iter().filter_map(|sink| {
+            let epoch = self.ack(&sink).ok()??.epoch;
+            Some(Witness { epoch, says: format!("sink `{sink}` has acknowledged") })
+        });
+        Ok(checkpoint.chain(acks).max_by_key(|witness| witness.epoch))
     }
 
     /// Up to which epoch the outbox of `sink`, which has acknowledged this one, has everything; what a start would find there.

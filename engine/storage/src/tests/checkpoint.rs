@@ -33,7 +33,7 @@ fn write(store: &Checkpoints, epoch: u64) -> Result<StateFile, StorageError> {
 }
 
 /// Writes a checkpoint on top of those whose files are given.
-fn make(store: &Checkpoints, epoch: u64, before: &[StateFile]) -> Result<Manifest, StorageError> {
+pub(super) fn make(store: &Checkpoints, epoch: u64, before: &[StateFile]) -> Result<Manifest, StorageError> {
     let mut files = vec![write(store, epoch)?];
     files.extend_from_slice(before);
     let manifest = manifest(epoch, files);

@@ -77,6 +77,41 @@ fn a_flipped_bit_in_the_last_entries_is_an_error_or_cut() {
     }
 }
 
+/// What looks like a torn end is damage if somebody knows of an epoch behind it: nothing is cut off.
+#[test]
+fn a_log_that_ends_before_what_somebody_knows_of_is_an_error() {
+    let all = entries(9);
+    let files = SimFiles::new();
+    let ends = write_synced(&files, &all, ONE_FILE);
+    let whole = files.contents(&log_path(1)).unwrap();
+    let acknowledged = files.fork();
+    state(&acknowledged).open_acks("a sink").unwrap().0.record(9, b"").unwrap();
+    state(&acknowledged).open_acks("another").unwrap().0.record(4, b"").unwrap();
+    let checkpointed = files.fork();
+    let checkpoints = state(&checkpointed).open_checkpoints().unwrap();
+    super::checkpoint::make(&checkpoints, 9, &[]).unwrap();
+    drop(checkpoints);
+    for (known, says) in [
+        (acknowledged, "sink `a sink` has acknowledged epoch 9"),
+        (checkpointed, "a checkpoint is of epoch 9"),
+    ] {
+        assert_eq!(open_log(&known.fork()).unwrap().next_epoch(), 10, "nothing is wrong yet");
+        let mut flipped = whole.clone();
+        flipped[ends[7] + 30] ^= 1;
+        for bytes in [&flipped[..], &whole[..ends[8] - 1], &whole[..ends[7]]] {
+            known.set_contents(&log_path(1), bytes);
+            let Err(error) = open_log(&known) else { panic!("opened, though {says}") };
+            let text = error.to_string();
+            assert!(
+                matches!(error, StorageError::Damaged { offset, .. } if offset == ends[7] as u64),
+                "{text}"
+            );
+            assert!(text.contains("the log ends with epoch 8") && text.contains(says), "{text}");
+            assert_eq!(known.contents(&log_path(1)).unwrap(), bytes, "nothing was changed");
+        }
+    }
+}
+
 #[test]
 fn writes_that_reached_the_disk_out_of_order_are_a_torn_tail() {
     let all = entries(12);
