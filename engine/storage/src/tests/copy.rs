@@ -1,6 +1,8 @@
 //! Copies: what is in one is what was durable when it was made, and an unfinished one is refused, wherever it ended.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Mutex;
 
 use super::*;
@@ -242,6 +244,35 @@ fn what_waits_for_a_sink_and_what_it_would_not_take_is_in_the_copy() {
     assert_eq!(outbox.pop(after).unwrap().unwrap().bytes, b"deltas");
     let letters: Vec<_> = copy.reader().dead_letters("updates").unwrap().map(Result::unwrap).collect();
     assert_eq!((letters.len(), letters[0].bytes.as_slice()), (1, b"delta".as_slice()));
+}
+
+/// Whoever opens a file just when another takes its place is told that there is none.
+#[test]
+fn what_is_replaced_just_then_is_in_the_copy_all_the_same() {
+    let opens_of = |directory: &'static str, missed: u64| {
+        let files = SimFiles::new();
+        let mut running = Running::new(&files);
+        let mut ads = Ads::new(&running.state);
+        (0..3).for_each(|_| ads.step());
+        let (path, opens) = (format!("state/{directory}/ads"), Arc::new(Mutex::new(0)));
+        let inside = Arc::clone(&opens);
+        files.on_call(Some(Arc::new(move |operation, called| {
+            if operation != Operation::Open || called != Path::new(&path) {
+                return None;
+            }
+            let mut opens = inside.lock().unwrap();
+            *opens += 1;
+            (*opens <= missed).then_some(Fault::Error(ErrorKind::NotFound))
+        })));
+        running.copy().unwrap();
+        files.on_call(None);
+        assert_eq!(check_ads(&files, directory), 2);
+        let opens = *opens.lock().unwrap();
+        opens
+    };
+    for directory in ["acks", "dead_letters"] {
+        assert_eq!(opens_of(directory, 2), opens_of(directory, 0) + 2, "{directory}");
+    }
 }
 
 /// A sink at work: what it refuses becomes a letter, and every letter is tried again and delivered.

@@ -117,6 +117,49 @@ fn it_says_when_it_is_full_and_takes_more_once_some_have_gone() {
 }
 
 #[test]
+fn a_copy_is_made_only_where_it_makes_the_room_that_is_needed() {
+    let files = SimFiles::new();
+    let state = state(&files);
+    let mut letters = open(&state, 600);
+    while append(&mut letters, 0) != Appended::Full {}
+    // A note that the next one replaces: too little for a letter.
+    (0..2).for_each(|round| letters.failed(1, "no", round, Timestamp(1)).unwrap());
+    let before = files.count(Operation::Rename);
+    (0..5).for_each(|_| assert_eq!(append(&mut letters, 0), Appended::Full));
+    assert_eq!(files.count(Operation::Rename), before);
+}
+
+#[test]
+fn what_is_of_no_use_is_left_until_it_is_more_than_the_rest() {
+    let files = SimFiles::new();
+    let state = state(&files);
+    let mut letters = open(&state, 1 << 20);
+    let large = NewDeadLetter {
+        epoch: 1,
+        cause: "refused",
+        reason: "no",
+        attempts: 1,
+        first_failed_at: Timestamp(0),
+        last_failed_at: Timestamp(0),
+        context: b"names",
+        bytes: &[7; 200 << 10],
+    };
+    assert_eq!(letters.append(&large).unwrap(), Appended::Stored(1));
+    letters.sync().unwrap();
+    let (before, needed) = (files.count(Operation::Rename), letters.bytes());
+    let reason = "no".repeat(2_000);
+    let mut most = 0;
+    for round in 0.. {
+        letters.failed(1, &reason, round, Timestamp(1)).unwrap();
+        if files.count(Operation::Rename) > before {
+            break;
+        }
+        most = letters.bytes();
+    }
+    assert!((2 * needed..2 * needed + 20_000).contains(&most), "{most} bytes, of which {needed} are needed");
+}
+
+#[test]
 fn letters_that_fail_again_and_again_take_a_bounded_room() {
     let files = SimFiles::new();
     let first = state(&files);

@@ -252,6 +252,16 @@ fn a_disk_too_full_for_a_copy_keeps_nobody_waiting() {
     files.set_capacity(Some(200));
     assert!(matches!(quarantine.end_marks(), Err(StorageError::NoSpace { .. })));
     assert_eq!(append(&mut quarantine, &event).unwrap(), Appended::Full);
+    // It was tried; until more is redriven it is not tried for each event.
+    let opened = files.count(Operation::Open);
+    (0..5).for_each(|_| assert_eq!(append(&mut quarantine, &event).unwrap(), Appended::Full));
+    assert_eq!(files.count(Operation::Open), opened);
+    files.set_capacity(None);
+    quarantine.mark_redriven(&Filter::Ids(BTreeSet::from([21]))).unwrap();
+    files.set_capacity(Some(200));
+    let opened = files.count(Operation::Open);
+    assert_eq!(append(&mut quarantine, &event).unwrap(), Appended::Full);
+    assert!(files.count(Operation::Open) > opened);
     files.set_capacity(None);
     quarantine.end_marks().unwrap();
     assert!(matches!(append(&mut quarantine, &event).unwrap(), Appended::Stored(_)));

@@ -243,3 +243,56 @@ fn every_column_is_kept_however_many_there_are() {
     let (mut epochs, _) = run(&plan, &steps, 1);
     assert_eq!(epochs.remove(0).remove(0).profiles, expected_at_end(&spec, &steps).profiles);
 }
+
+/// Three numbers of a profile change, its strings don't: a reason that says more has taken a text that was moved for another.
+#[test]
+fn a_text_that_is_moved_is_no_change() {
+    let mut spec = spec();
+    let path = |text: &str| Path::parse(text).unwrap();
+    let with = |name: &str, aggregate, window: Option<Window>| TraitSpec {
+        name: name.to_owned(),
+        aggregate,
+        events: EventFilter::Any,
+        condition: None,
+        window,
+    };
+    let window = Window { length: Millis(20), resolution: Millis(1) };
+    spec.traits = ["x", "y", "z"].map(|column| with(column, Aggregate::Sum(path(column)), None)).to_vec();
+    spec.traits.push(with("plan", Aggregate::Last(path("s")), None));
+    spec.traits.push(with("recent", Aggregate::Last(path("s")), Some(window)));
+    let names: Vec<String> = spec.traits.iter().map(|t| t.name.clone()).collect();
+    let known = Names { identifiers: &[], traits: &names, time_traits: &[false; 5], segments: &[] };
+    let text = "x >= 2 and y >= 2 and z >= 2 and plan != 'no' and recent != 'no'";
+    spec.segments = vec![SegmentSpec {
+        name: "all".into(),
+        predicate: parse_segment(text, &known).unwrap(),
+        description: None,
+    }];
+    let event = |at: i64| json!({"type": "track", "event": "a", "timestamp": START + at});
+    let said = |id: (&str, &str), at: i64, s: &str, count: i64| {
+        let mut event = event(at);
+        (event[id.0], event["s"]) = (json!(id.1), json!(s));
+        ["x", "y", "z"].iter().for_each(|column| event[*column] = json!(count));
+        event
+    };
+    // A collection comes to these first, and is at them when the others change.
+    let mut before: Vec<Json> =
+        (0..24).map(|n| said(("userId", &format!("u{n}")), -1, &n.to_string(), 0)).collect();
+    // Of the first one a pane expires in between, with which the total is put together anew; the other is of two that become one.
+    before.push(said(("userId", "grows"), -15, "same", 0));
+    before.push(said(("userId", "grows"), -5, "same", 1));
+    before.push(said(("userId", "joins"), -5, "same", 1));
+    before.push(said(("anonymousId", "joined"), -5, "same", 1));
+    let (mut grows, mut joins) = (event(9), event(9));
+    grows["userId"] = json!("grows");
+    ["x", "y", "z"].iter().for_each(|column| grows[*column] = json!(1));
+    (joins["userId"], joins["anonymousId"]) = (json!("joins"), json!("joined"));
+    let step = |events, advance| Step { events, advance, unlink: None };
+    let steps = [step(before, 0), step(vec![grows, joins], 10)];
+    let plan = Plan::compile(spec.clone(), HashKey::FIXED).unwrap();
+    let (mut epochs, texts) = run(&plan, &steps, 1);
+    let changes: Vec<Changes> = epochs.remove(1).into_iter().map(|seen| seen.changes).collect();
+    let batch = merge((2, Timestamp(START + 10)), &self::names(&spec), &texts, &changes);
+    let reasons: Vec<&str> = batch.iter().map(|delta| delta.reason()).collect();
+    assert_eq!(reasons, ["x 1 -> 2, y 1 -> 2, z 1 -> 2"; 2]);
+}
