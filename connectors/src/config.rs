@@ -124,6 +124,7 @@ impl<'a> Reader<'a> {
                 let known: Vec<&str> = keys.iter().map(|key| key.name).collect();
                 let hint = match near {
                     Some(near) => format!("did you mean `{near}`?"),
+                    None if known.is_empty() => "it takes none".to_owned(),
                     None => format!("known are {}", known.join(", ")),
                 };
                 reader.error(name, format!("unknown key `{name}`; {hint}"));

@@ -85,6 +85,15 @@ fn every_mistake_is_reported_with_its_key() {
 }
 
 #[test]
+fn where_no_key_is_known_none_are_listed() {
+    let map = json!({"type": "stdout", "path": "x"});
+    let mut reader = Reader::new(map.as_object().unwrap(), &[]);
+    reader.error("other", "is read on");
+    let errors = reader.finish(()).unwrap_err();
+    assert_eq!(errors[0].to_string(), "path: unknown key `path`; it takes none");
+}
+
+#[test]
 fn a_secret_is_not_shown() {
     assert_eq!(format!("{:?}", Secret::new("hunter2")), "Secret(…)");
 }

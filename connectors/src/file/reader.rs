@@ -20,6 +20,9 @@ use super::{
     recognize::{recognize, rename_active},
 };
 
+/// What can be done about a file that an earlier run had begun and that is not there as it was.
+const WAYS_OUT: &str = "put it back, or give the source another name, which reads everything from the start";
+
 /// From the thread to the source's task.
 pub(super) enum Message {
     Batch {
@@ -88,7 +91,8 @@ impl Reader {
         self.total_bytes = total;
         let known = |file: &Active| names.contains(&file.name) || inodes.contains(&Some(file.inode));
         if let Some(gone) = self.position.active.iter().find(|file| !known(file)) {
-            let reason = format!("{} was read up to byte {} and is gone", gone.name, gone.mark.offset);
+            let reason =
+                format!("{} was read up to byte {} and is gone; {WAYS_OUT}", gone.name, gone.mark.offset);
             return Err(ReadError::BadPosition { reason }.into());
         }
         let files: Vec<(&Path, &str)> =
@@ -142,7 +146,7 @@ impl Reader {
         if let Some(known) = known {
             if !known.mark.fits(file.input.head()) {
                 let reason = format!(
-                    "{name} was read up to byte {} and is another file now: its first bytes have changed",
+                    "{name} was read up to byte {} and is another file now: its first bytes have changed; {WAYS_OUT}",
                     known.mark.offset
                 );
                 return Err(ReadError::BadPosition { reason }.into());

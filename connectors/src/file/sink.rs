@@ -74,11 +74,16 @@ impl Sink for FileSink {
         let position = acknowledged.map(|acknowledged| length_of(&acknowledged.position)).transpose()?;
         self.committed = self
             .on_file(move |path, output| {
-                let opened = output.insert(open(path)?);
-                match position {
+                // The handle of an earlier attempt holds the lock that this one is about to take.
+                *output = None;
+                let mut opened = open(path)?;
+                let length = match position {
                     Some(length) => cut_back(path, &opened.file, length).map(|()| length),
                     None => end_of(path, &mut opened.file),
-                }
+                }?;
+                // Not before: a refused file must not stay locked, or the one that is put in its place finds no way in.
+                *output = Some(opened);
+                Ok(length)
             })
             .await?;
         Ok(position_of(self.committed))

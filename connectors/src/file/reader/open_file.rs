@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tidewater_connector_api::ReadError;
 
-use super::Stop;
+use super::{Stop, WAYS_OUT};
 use crate::file::{
     input::{Input, describe, inode},
     lines::Lines,
@@ -37,7 +37,8 @@ pub(super) fn open(path: &Path, name: &str) -> Result<OpenFile, ReadError> {
 pub(super) fn resume(file: &mut OpenFile, mark: Mark) -> Result<(), ReadError> {
     let found = file.input.skip_to(mark.offset).map_err(|error| failed_at(file, 0, &error))?;
     if !found {
-        let reason = format!("{} was read up to byte {} and is shorter now", file.name, mark.offset);
+        let reason =
+            format!("{} was read up to byte {} and is shorter now; {WAYS_OUT}", file.name, mark.offset);
         return Err(ReadError::BadPosition { reason });
     }
     file.lines = Lines::new(mark.offset);

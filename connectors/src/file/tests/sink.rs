@@ -60,6 +60,31 @@ async fn what_was_acknowledged_must_be_there() {
 }
 
 #[tokio::test]
+async fn a_refused_file_is_opened_once_it_is_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = path(&directory, "deltas.ndjson");
+    let mut sink = sink(&path);
+    sink.open(None).await.unwrap();
+    let position = sink.deliver(&[Arc::new(sample(1))]).await.unwrap();
+    let acknowledged = Acknowledged { epoch: 1, position };
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, "{}\n").unwrap();
+    for attempt in 1..=2 {
+        match sink.open(Some(&acknowledged)).await {
+            Err(DeliveryError::Refused { reason }) => {
+                assert!(reason.contains("3 bytes, but"), "{attempt}: {reason}");
+            }
+            other => panic!("{attempt}: {other:?}"),
+        }
+    }
+    fs::write(&path, &whole).unwrap();
+    assert_eq!(sink.open(Some(&acknowledged)).await.unwrap(), acknowledged.position);
+    sink.deliver(&[Arc::new(sample(2))]).await.unwrap();
+    let delivered = arrivals(&fs::read(&path).unwrap());
+    assert_eq!(delivered.len(), sample(1).len() + sample(2).len());
+}
+
+#[tokio::test]
 async fn a_file_that_was_moved_away_is_noticed() {
     let directory = tempfile::tempdir().unwrap();
     let path = path(&directory, "deltas.ndjson");

@@ -118,10 +118,17 @@ async fn what_changed_behind_a_position_is_said() {
     };
     fs::write(&path, lines(5..9)).unwrap();
     let (got, _, result) = run(source(&path, false), position.clone()).await;
-    assert!(bad(result).contains("another file now") && got.is_empty());
+    let reason = bad(result);
+    assert!(
+        reason.contains("another file now")
+            && reason.contains("put it back, or give the source another name")
+            && got.is_empty(),
+        "{reason}"
+    );
     fs::write(&path, &lines(0..9)[..20]).unwrap();
     let (_, _, result) = run(source(&path, false), position.clone()).await;
-    assert!(bad(result).contains("a.x"));
+    let reason = bad(result);
+    assert!(reason.contains("a.x") && reason.contains("put it back"), "{reason}");
     // Renamed it is the same file still.
     fs::write(&path, lines(0..9)).unwrap();
     fs::rename(&path, directory.path().join("b.x")).unwrap();
@@ -130,7 +137,11 @@ async fn what_changed_behind_a_position_is_said() {
     fs::rename(directory.path().join("b.x"), directory.path().join("gone")).unwrap();
     fs::write(directory.path().join("c.x"), lines(0..1)).unwrap();
     let (_, _, result) = run(source(&directory.path().join("*.x"), false), position).await;
-    assert!(bad(result).contains("is gone"));
+    let reason = bad(result);
+    assert!(
+        reason.contains("is gone") && reason.contains("put it back, or give the source another name"),
+        "{reason}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
