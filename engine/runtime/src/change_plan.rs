@@ -11,6 +11,7 @@ use crate::{
     era::{begins_era, lost},
     error::Error,
     history::History,
+    opening::check_key,
     pipeline::{DefinitionChange, Definitions, Pipeline, diff},
     rebuild::{Rebuild, Stored, follows},
     retention::RetiredLog,
@@ -23,7 +24,8 @@ use crate::{
 pub struct ChangePlan {
     /// Everything that differs.
     pub changes: Vec<DefinitionChange>,
-    /// Why a start is refused, whatever is asked for: what the log lacks by now. It is said of the sinks that the pipeline names.
+    /// Why a start is refused, whatever is asked for: another `id_key`, or what the log lacks by now. That is said of the sinks
+    /// that the pipeline names.
     pub refused: Option<String>,
     /// Why [`rebuild`](crate::Builder::rebuild) must be asked for: what is lost or computed anew. Empty if it need not.
     pub needs_rebuild: Vec<String>,
@@ -67,9 +69,11 @@ pub fn plan_change_of(reader: &StateReader, pipeline: &Pipeline) -> Result<Chang
     };
     let (old, new) = (compile(before)?, compile(&after)?);
     let retired = RetiredLog::of(reader)?;
+    let other_key = check_key(key, pipeline).err();
     let conversion = Conversion::between(&old, &new);
     let lost = lost(&changes, before, &after, retired.is_none());
     let refused = match (retired, &conversion) {
+        _ if other_key.is_some() => other_key,
         (None, _) => None,
         (Some(retired), _) if !lost.is_empty() => Some(retired.lacks_for_changes(&lost)),
         (Some(_), _) if !begins_era(&changes, before, &after) => None,
