@@ -127,6 +127,20 @@ fn what_a_connector_without_keys_is_given_is_said() {
 }
 
 #[test]
+fn a_url_is_shown_without_what_is_secret_in_it() {
+    let place = Place::new();
+    for url in ["https://u:hunter2@example.com/hook", "https://example.com/hook?key=hunter2"] {
+        let sink = format!("  hook: {{ type: webhook, url: \"{url}\", oops: 1 }}\n");
+        place.write("tidewater.yaml", &format!("{PIPELINE}{sink}"));
+        for command in ["validate", "plan", "run"] {
+            let said = stderr(&place.run(&[command]));
+            assert!(said.contains("unknown key `oops`") && said.contains("example.com/hook"), "{said}");
+            assert!(!said.contains("hunter2"), "{said}");
+        }
+    }
+}
+
+#[test]
 fn commands_on_no_state_directory_say_so_and_make_none() {
     let place = Place::new();
     for command in [&["export", "profiles"][..], &["export", "events"], &["verify"], &["redrive"]] {
