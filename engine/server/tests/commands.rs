@@ -140,6 +140,14 @@ fn a_url_is_shown_without_what_is_secret_in_it() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn an_output_that_cannot_be_written_is_named() {
+    let place = Place::new();
+    let full = ["generate", "--events", "10", "--out", "/dev/full"];
+    assert_fails(&place.run(&full), 70, &["cannot write /dev/full: "]);
+}
+
 #[test]
 fn commands_on_no_state_directory_say_so_and_make_none() {
     let place = Place::new();
