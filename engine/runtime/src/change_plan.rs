@@ -39,6 +39,9 @@ pub struct ChangePlan {
     pub kept_segments: Vec<String>,
     /// Segments that are new or have another definition: worked out from the traits, at once.
     pub computed_segments: Vec<String>,
+    /// Sources under names that the directory was not run with last. Positions belong to a name, so each begins at its start, also
+    /// where another one has read the same before; but for one that ran here earlier, which goes on.
+    pub new_sources: Vec<String>,
     /// Earlier events are no longer in the log: filled traits are complete from then on. `None` if it has all.
     pub log_from: Option<Timestamp>,
 }
@@ -88,6 +91,7 @@ pub fn plan_change_of(reader: &StateReader, pipeline: &Pipeline) -> Result<Chang
         refused: refused.map(|error| error.to_string()),
         needs_rebuild: lost,
         computes_everything: conversion.is_none(),
+        new_sources: new_sources(before, &after),
         log_from: if retired.is_some() { first_logged(reader)? } else { None },
         changes,
         ..ChangePlan::default()
@@ -108,6 +112,11 @@ pub fn plan_change_of(reader: &StateReader, pipeline: &Pipeline) -> Result<Chang
         list.push(entry.name.clone());
     }
     Ok(plan)
+}
+
+fn new_sources(before: &Definitions, after: &Definitions) -> Vec<String> {
+    let is_new = |name: &String| before.sources.iter().all(|source| source.name != *name);
+    after.sources.iter().map(|source| source.name.clone()).filter(is_new).collect()
 }
 
 /// Why a change that loses nothing can't be made on a log whose oldest events were retired. `is_kept`: it takes the same from

@@ -55,6 +55,27 @@ fn a_change_that_loses_something_needs_to_be_asked_for() {
 }
 
 #[test]
+fn a_source_of_another_name_is_said_to_begin_at_its_start() {
+    let place = Place::with_shop(500);
+    assert_success(&place.run(&["run"]));
+    let begins = "Read from the start, since positions belong to a source's name: events.";
+    let renamed = place.read("tidewater.yaml").replace("  history: {", "  events: {");
+    assert!(renamed.contains("  events: { type: file"), "{renamed}");
+    place.write("tidewater.yaml", &renamed);
+    let planned = place.run(&["plan"]);
+    assert_success(&planned);
+    let said = stdout(&planned);
+    assert!(said.contains(begins) && said.contains("unless `dedup` still remembers it"), "{said}");
+    let json: serde_json::Value =
+        serde_json::from_str(&stdout(&place.run(&["plan", "--format", "json"]))).unwrap();
+    assert_eq!(json["new_sources"], serde_json::json!(["events"]));
+    // It reads everything again, as was said: all of it is known to be the same.
+    let read = place.run(&["run"]);
+    assert_success(&read);
+    assert!(!stdout(&place.run(&["plan"])).contains(begins));
+}
+
+#[test]
 fn another_key_is_refused_by_plan_and_run_alike() {
     let place = Place::with_shop(500);
     let with_key = |key: &str| place.read("tidewater.yaml") + &format!("id_key: {key}\n");

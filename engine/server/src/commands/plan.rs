@@ -39,7 +39,12 @@ pub fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
             "the file has no `state`: nothing is kept, so nothing can change",
         ));
     };
-    let plan = plan_change_of(&open_reader(state)?, &pipeline)?;
+    let mut plan = plan_change_of(&open_reader(state)?, &pipeline)?;
+    // Others have no start to begin at.
+    let reads_files = |name: &String| {
+        pipeline.sources().iter().any(|source| source.name() == name && source.kind() == "file")
+    };
+    plan.new_sources.retain(reads_files);
     let text = match args.format {
         ValidateFormat::Text => {
             as_text(&args.file.display().to_string(), &state.display().to_string(), &plan)
@@ -103,7 +108,23 @@ fn write_changes(text: &mut String, file: &str, state: &str, plan: &ChangePlan) 
     if plan.changes.iter().any(|change| change.affects_results) {
         writeln!(text, "\nSinks get whoever enters or exits by the change, once.")?;
     }
-    Ok(())
+    write_new_sources(text, &plan.new_sources)
+}
+
+fn write_new_sources(text: &mut String, names: &[String]) -> std::fmt::Result {
+    if names.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        text,
+        "\nRead from the start, since positions belong to a source's name: {}.",
+        names.join(", ")
+    )?;
+    writeln!(
+        text,
+        "What another source has read of the same files counts again, unless `dedup` still remembers it.\n\
+         One that ran here before under its name goes on where it was."
+    )
 }
 
 fn as_json(plan: &ChangePlan) -> String {
@@ -121,6 +142,7 @@ fn as_json(plan: &ChangePlan) -> String {
         "filled_traits": plan.filled_traits,
         "kept_segments": plan.kept_segments,
         "computed_segments": plan.computed_segments,
+        "new_sources": plan.new_sources,
         "log_from": plan.log_from.map(|from| from.to_string()),
     });
     format!("{plan}\n")
