@@ -11,6 +11,7 @@ use crate::{
     era::{begins_era, lost},
     error::Error,
     history::History,
+    opening::check_key,
     pipeline::{DefinitionChange, Definitions, Pipeline, diff},
     rebuild::{Rebuild, Stored, follows},
     retention::RetiredLog,
@@ -23,7 +24,8 @@ use crate::{
 pub struct ChangePlan {
     /// Everything that differs.
     pub changes: Vec<DefinitionChange>,
-    /// Why a start is refused, whatever is asked for: what the log lacks by now. It is said of the sinks that the pipeline names.
+    /// Why a start is refused, whatever is asked for: another `id_key`, or what the log lacks by now. That is said of the sinks
+    /// that the pipeline names.
     pub refused: Option<String>,
     /// Why [`rebuild`](crate::Builder::rebuild) must be asked for: what is lost or computed anew. Empty if it need not.
     pub needs_rebuild: Vec<String>,
@@ -37,6 +39,9 @@ pub struct ChangePlan {
     pub kept_segments: Vec<String>,
     /// Segments that are new or have another definition: worked out from the traits, at once.
     pub computed_segments: Vec<String>,
+    /// Sources under names that the directory was not run with last. Positions belong to a name, so each begins at its start, also
+    /// where another one has read the same before; but for one that ran here earlier, which goes on.
+    pub new_sources: Vec<String>,
     /// Earlier events are no longer in the log: filled traits are complete from then on. `None` if it has all.
     pub log_from: Option<Timestamp>,
 }
@@ -67,9 +72,11 @@ pub fn plan_change_of(reader: &StateReader, pipeline: &Pipeline) -> Result<Chang
     };
     let (old, new) = (compile(before)?, compile(&after)?);
     let retired = RetiredLog::of(reader)?;
+    let other_key = check_key(key, pipeline).err();
     let conversion = Conversion::between(&old, &new);
     let lost = lost(&changes, before, &after, retired.is_none());
     let refused = match (retired, &conversion) {
+        _ if other_key.is_some() => other_key,
         (None, _) => None,
         (Some(retired), _) if !lost.is_empty() => Some(retired.lacks_for_changes(&lost)),
         (Some(_), _) if !begins_era(&changes, before, &after) => None,
@@ -84,6 +91,7 @@ pub fn plan_change_of(reader: &StateReader, pipeline: &Pipeline) -> Result<Chang
         refused: refused.map(|error| error.to_string()),
         needs_rebuild: lost,
         computes_everything: conversion.is_none(),
+        new_sources: new_sources(before, &after),
         log_from: if retired.is_some() { first_logged(reader)? } else { None },
         changes,
         ..ChangePlan::default()
@@ -104,6 +112,11 @@ pub fn plan_change_of(reader: &StateReader, pipeline: &Pipeline) -> Result<Chang
         list.push(entry.name.clone());
     }
     Ok(plan)
+}
+
+fn new_sources(before: &Definitions, after: &Definitions) -> Vec<String> {
+    let is_new = |name: &String| before.sources.iter().all(|source| source.name != *name);
+    after.sources.iter().map(|source| source.name.clone()).filter(is_new).collect()
 }
 
 /// Why a change that loses nothing can't be made on a log whose oldest events were retired. `is_kept`: it takes the same from

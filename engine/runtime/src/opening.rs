@@ -103,7 +103,7 @@ impl Opening {
         };
         let mut state = StateDir::open_with(Arc::clone(&self.files), &self.path, &new)?;
         set_log_store(&mut state, self.log_store.clone())?;
-        check_key(&state, &self.pipeline)?;
+        check_key(state.meta().key, &self.pipeline)?;
         let (mut log, cut) = state.open_log(self.log)?;
         report("log", cut);
         let retired = RetiredLog::of(state.reader())?.inspect(RetiredLog::tell);
@@ -195,11 +195,13 @@ impl Opening {
     }
 }
 
-fn check_key(state: &StateDir, pipeline: &Pipeline) -> Result<(), Error> {
+/// Refuses a pipeline with another key than the state directory was made with (`key`).
+pub(crate) fn check_key(key: HashKey, pipeline: &Pipeline) -> Result<(), Error> {
     match pipeline.id_key() {
-        Some(key) if key != state.meta().key => {
-            Err(Error::config("`id_key` differs from the key that the state directory was made with"))
-        }
+        Some(other) if other != key => Err(Error::config(
+            "`id_key` differs from the key that the state directory was made with, on which all profile ids depend: put the \
+             old key back (or take `id_key` out, if there was none), or start on an empty state directory",
+        )),
         _ => Ok(()),
     }
 }

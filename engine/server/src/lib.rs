@@ -11,6 +11,7 @@ pub mod exit;
 pub mod log_store;
 pub mod logging;
 pub mod output;
+mod paths;
 pub mod registry;
 pub mod shop;
 pub mod terminal;

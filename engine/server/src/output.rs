@@ -14,6 +14,8 @@ const BUFFER_BYTES: usize = 256 << 10;
 /// Results on their way out.
 pub struct Output {
     writer: BufWriter<Box<dyn Write>>,
+    /// What messages call it.
+    target: String,
     /// The file under its temporary name and its own.
     file: Option<(PathBuf, PathBuf)>,
 }
@@ -29,24 +31,25 @@ impl Output {
     pub fn open(path: Option<&Path>) -> Result<Self, Failure> {
         let path = path.filter(|path| *path != Path::new("-"));
         let Some(path) = path else {
-            return Ok(Self::over(Box::new(io::stdout()), None));
+            return Ok(Self::over(Box::new(io::stdout()), "standard output".to_owned(), None));
         };
+        let target = path.display().to_string();
         let cannot = |error: io::Error| {
             Failure::new(Exit::Config, format!("cannot write {}: {error}", path.display()))
         };
         // A pipe or a device is written to directly.
         if path.exists() && !path.is_file() {
-            return Ok(Self::over(Box::new(File::create(path).map_err(cannot)?), None));
+            return Ok(Self::over(Box::new(File::create(path).map_err(cannot)?), target, None));
         }
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(".part");
         let temporary = PathBuf::from(temporary);
         let file = File::create(&temporary).map_err(cannot)?;
-        Ok(Self::over(Box::new(file), Some((temporary, path.to_owned()))))
+        Ok(Self::over(Box::new(file), target, Some((temporary, path.to_owned()))))
     }
 
-    fn over(writer: Box<dyn Write>, file: Option<(PathBuf, PathBuf)>) -> Self {
-        Self { writer: BufWriter::with_capacity(BUFFER_BYTES, writer), file }
+    fn over(writer: Box<dyn Write>, target: String, file: Option<(PathBuf, PathBuf)>) -> Self {
+        Self { writer: BufWriter::with_capacity(BUFFER_BYTES, writer), target, file }
     }
 
     /// Writes.
@@ -54,7 +57,7 @@ impl Output {
     /// # Errors
     /// If it can't be written. A reader that has gone away ends the command without a message.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.writer.write_all(bytes).map_err(|error| Failure::output(self.target(), &error))
+        self.writer.write_all(bytes).map_err(|error| Failure::output(&self.target, &error))
     }
 
     /// Ends the output; only now a file stands under its name.
@@ -62,15 +65,11 @@ impl Output {
     /// # Errors
     /// As [`write`](Self::write).
     pub fn finish(mut self) -> Result<(), Failure> {
-        self.writer.flush().map_err(|error| Failure::output(self.target(), &error))?;
+        self.writer.flush().map_err(|error| Failure::output(&self.target, &error))?;
         if let Some((temporary, path)) = self.file.take() {
-            std::fs::rename(&temporary, &path).map_err(|error| Failure::output("the file", &error))?;
+            std::fs::rename(&temporary, &path).map_err(|error| Failure::output(&self.target, &error))?;
         }
         Ok(())
-    }
-
-    fn target(&self) -> &'static str {
-        if self.file.is_some() { "the file" } else { "standard output" }
     }
 }
 

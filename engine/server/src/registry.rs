@@ -2,19 +2,26 @@
 
 mod webhook;
 
-use std::path::Path;
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use tidewater::pipeline::{ConnectorRole, ConnectorSpec, Pipeline, PipelineError, PipelineErrors};
 use tidewater_connector_api::{BoxSink, BoxSource};
 use tidewater_connectors::{
     ConnectorConfig,
-    file::{FileSink, FileSource},
+    file::{FileSink, FileSinkConfig, FileSource},
     http::{HttpSource, HttpSourceConfig},
     stdout::StdoutSink,
 };
 
 use self::webhook::DeployedWebhook;
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    paths::resolved,
+};
 
 /// The types of sources in this build.
 pub const SOURCES: &[&str] = &["file", "http"];
@@ -27,13 +34,39 @@ const PLANNED_SINKS: &[&str] = &["kafka", "fluvio", "meta_custom_audience"];
 /// A connector is not what the pipeline file wants.
 type Mistakes = Vec<PipelineError>;
 
-/// Everything that is wrong with a connector's entry; nothing is opened.
-pub fn check(spec: &ConnectorSpec) -> Vec<PipelineError> {
-    let checked = match spec.role() {
-        ConnectorRole::Source => source(spec).map(|_| ()),
-        ConnectorRole::Sink => sink(spec, None).map(|_| ()),
-    };
-    checked.err().unwrap_or_default()
+/// Checks the entries of one pipeline file, each by itself and against those before it.
+#[derive(Debug, Default)]
+pub struct Checks {
+    /// The sinks by the file that they write.
+    files: RefCell<HashMap<PathBuf, String>>,
+}
+
+impl Checks {
+    /// Everything that is wrong with a connector's entry; nothing is opened.
+    pub fn check(&self, spec: &ConnectorSpec) -> Vec<PipelineError> {
+        let checked = match spec.role() {
+            ConnectorRole::Source => source(spec).map(|_| ()),
+            ConnectorRole::Sink => sink(spec, None).map(|_| ()),
+        };
+        match checked {
+            Err(mistakes) => mistakes,
+            Ok(()) => self.written_twice(spec).into_iter().collect(),
+        }
+    }
+
+    /// Of two sinks on one file each would cut off what the other wrote: it is behind all that it knows of.
+    fn written_twice(&self, spec: &ConnectorSpec) -> Option<PipelineError> {
+        if (spec.role(), spec.kind()) != (ConnectorRole::Sink, "file") {
+            return None;
+        }
+        let config: FileSinkConfig = config(spec).ok()?;
+        let mut files = self.files.borrow_mut();
+        let name = spec.name().to_owned();
+        let other = files.insert(resolved(Path::new(&config.path)), name)?;
+        let message = format!("sink `{}` writes the same file as sink `{other}`", spec.name());
+        let error = spec.value_error("path", message);
+        Some(error.with_hint("give each sink a file of its own"))
+    }
 }
 
 /// The pipeline's sources and sinks by their names, ready to be given to an engine.

@@ -130,7 +130,7 @@ fn a_checkpoint_is_made_on_request_and_without_an_engine_it_is_said_what_there_i
     // It is in use, and answers: a copy does not have to wait for its end.
     assert_success(&place.run(&["checkpoint", "--to", "made/by/hand"]));
     assert_fails(&place.run(&["checkpoint", "--to", "made/by/hand"]), 78, &["by/hand is not empty"]);
-    assert_fails(&place.run(&["checkpoint", "--to", "state"]), 78, &["state is not empty"]);
+    assert_fails(&place.run(&["checkpoint", "--to", "state"]), 2, &["state is in the state directory"]);
     running.signal("KILL");
     running.end();
 
@@ -163,6 +163,11 @@ fn a_stopped_directory_is_copied_and_an_unfinished_copy_refused() {
     let quarantined = |state: &str| stdout(&place.run(&["export", "quarantine", "--state", state]));
     assert_eq!(quarantined("copy"), quarantined("./state"));
     assert!(!quarantined("copy").is_empty());
+
+    for inside in ["state", "./state/copy", "state/no/../copy", "copy/../state/deep/copy"] {
+        assert_fails(&place.run(&["checkpoint", "--to", inside]), 2, &["is in the state directory"]);
+    }
+    assert!(!place.path("state/copy").exists() && !place.path("state/deep").exists());
 
     place.write("copy/unfinished-copy", "");
     place.write("copy.yaml", &following("./copy", "other.ndjson", false));

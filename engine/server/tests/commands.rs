@@ -103,6 +103,52 @@ fn validate_reports_every_mistake_at_its_place() {
 }
 
 #[test]
+fn two_sinks_on_one_file_are_a_mistake_however_it_is_written() {
+    let place = Place::new();
+    let absolute = place.path("deltas.ndjson").display().to_string();
+    for again in ["deltas.ndjson", "./deltas.ndjson", "no/../deltas.ndjson", &absolute] {
+        place.write("tidewater.yaml", &format!("{PIPELINE}  again: {{ type: file, path: {again} }}\n"));
+        let expected = ["tidewater.yaml:25:", "sink `again` writes the same file as sink `updates`"];
+        assert_fails(&place.run(&["validate"]), 1, &expected);
+        for command in ["run", "plan"] {
+            assert_fails(&place.run(&[command]), 78, &expected);
+        }
+    }
+    place.write("tidewater.yaml", &format!("{PIPELINE}  other: {{ type: file, path: no/deltas.ndjson }}\n"));
+    assert_success(&place.run(&["validate"]));
+}
+
+#[test]
+fn what_a_connector_without_keys_is_given_is_said() {
+    let place = Place::new();
+    place
+        .write("tidewater.yaml", &PIPELINE.replace("type: file, path: deltas", "type: stdout, path: deltas"));
+    assert_fails(&place.run(&["validate"]), 1, &["unknown key `path`; it takes none"]);
+}
+
+#[test]
+fn a_url_is_shown_without_what_is_secret_in_it() {
+    let place = Place::new();
+    for url in ["https://u:hunter2@example.com/hook", "https://example.com/hook?key=hunter2"] {
+        let sink = format!("  hook: {{ type: webhook, url: \"{url}\", oops: 1 }}\n");
+        place.write("tidewater.yaml", &format!("{PIPELINE}{sink}"));
+        for command in ["validate", "plan", "run"] {
+            let said = stderr(&place.run(&[command]));
+            assert!(said.contains("unknown key `oops`") && said.contains("example.com/hook"), "{said}");
+            assert!(!said.contains("hunter2"), "{said}");
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_output_that_cannot_be_written_is_named() {
+    let place = Place::new();
+    let full = ["generate", "--events", "10", "--out", "/dev/full"];
+    assert_fails(&place.run(&full), 70, &["cannot write /dev/full: "]);
+}
+
+#[test]
 fn commands_on_no_state_directory_say_so_and_make_none() {
     let place = Place::new();
     for command in [&["export", "profiles"][..], &["export", "events"], &["verify"], &["redrive"]] {

@@ -55,6 +55,52 @@ fn a_change_that_loses_something_needs_to_be_asked_for() {
 }
 
 #[test]
+fn a_source_of_another_name_is_said_to_begin_at_its_start() {
+    let place = Place::with_shop(500);
+    assert_success(&place.run(&["run"]));
+    let begins = "Read from the start, since positions belong to a source's name: events.";
+    let renamed = place.read("tidewater.yaml").replace("  history: {", "  events: {");
+    assert!(renamed.contains("  events: { type: file"), "{renamed}");
+    place.write("tidewater.yaml", &renamed);
+    let planned = place.run(&["plan"]);
+    assert_success(&planned);
+    let said = stdout(&planned);
+    assert!(said.contains(begins) && said.contains("unless `dedup` still remembers it"), "{said}");
+    let json: serde_json::Value =
+        serde_json::from_str(&stdout(&place.run(&["plan", "--format", "json"]))).unwrap();
+    assert_eq!(json["new_sources"], serde_json::json!(["events"]));
+    // It reads everything again, as was said: all of it is known to be the same.
+    let read = place.run(&["run"]);
+    assert_success(&read);
+    assert!(!stdout(&place.run(&["plan"])).contains(begins));
+}
+
+#[test]
+fn another_key_is_refused_by_plan_and_run_alike() {
+    let place = Place::with_shop(500);
+    let with_key = |key: &str| place.read("tidewater.yaml") + &format!("id_key: {key}\n");
+    let (first, second) = (with_key("a-first-key"), with_key("a-second-key"));
+    place.write("tidewater.yaml", &first);
+    assert_success(&place.run(&["run"]));
+    assert!(stdout(&place.run(&["plan"])).contains("a start changes nothing"));
+    place.write("tidewater.yaml", &second);
+    let planned = place.run(&["plan"]);
+    assert_eq!(planned.status.code(), Some(78));
+    let said = stdout(&planned);
+    let what = ["`id_key` differs", "put the old key back", "start on an empty state directory"];
+    assert!(said.contains("would refuse it") && what.iter().all(|what| said.contains(what)), "{said}");
+    let json = place.run(&["plan", "--format", "json"]);
+    assert_eq!(json.status.code(), Some(78));
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert!(json["refused"].as_str().unwrap().contains("`id_key` differs"), "{json}");
+    assert_fails(&place.run(&["run"]), 78, &what);
+    // The directory has the key it was made with.
+    place.write("tidewater.yaml", &first.replace("id_key: a-first-key\n", ""));
+    assert_success(&place.run(&["plan"]));
+    assert_success(&place.run(&["run"]));
+}
+
+#[test]
 fn what_was_accepted_under_other_rules_is_no_fault_of_the_log() {
     let place = Place::new();
     place.write("tidewater.yaml", PIPELINE);

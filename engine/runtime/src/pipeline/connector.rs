@@ -10,6 +10,7 @@ use super::{
     reader::{Reader, Trail},
     source::{SourceText, Span},
     tree::{Content, Entry, Node, Scalar},
+    url,
 };
 
 /// Which way a connector moves data.
@@ -237,6 +238,7 @@ fn blot(node: &Node, message: &str) -> String {
         }
     });
     visit_secret_scalars(node, &mut |scalar, _| collect(&scalar.text));
+    url::visit_secrets(node, &mut collect);
     // The longest first, so that none leaves the rest of another behind.
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     secrets.iter().fold(message.to_owned(), |message, secret| message.replace(secret, "***"))

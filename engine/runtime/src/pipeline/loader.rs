@@ -12,6 +12,7 @@ use super::{
     source::{SourceText, Span, read_limited},
     substitute::substitute,
     tree::{self, Content, Node, Scalar},
+    url,
 };
 
 /// The largest pipeline file, in bytes.
@@ -97,8 +98,9 @@ impl<'a> PipelineLoader<'a> {
         let root = tree::parse(text, &source, &mut report);
         let mut parts = None;
         if let Some(mut root) = root {
+            let places = secret_places(&root, &source);
             if let Some(source) = Arc::get_mut(&mut source) {
-                source.mask(secret_places(&root));
+                source.mask(places);
             }
             substitute(&mut root, self.environment, &source, &mut report);
             let mut reader = Reader { source: Some(Arc::clone(&source)), report };
@@ -120,10 +122,12 @@ impl<'a> PipelineLoader<'a> {
     }
 }
 
-/// The values in the file itself that no message should show: what stands under a key that looks like a secret's.
-fn secret_places(root: &Node) -> Vec<Span> {
+/// The values in the file itself that no message should show: what stands under a key that looks like a secret's, and parts
+/// of URLs.
+fn secret_places(root: &Node, source: &SourceText) -> Vec<Span> {
     let Content::Map(entries) = &root.content else { return Vec::new() };
-    let mut spans = Vec::new();
+    let connectors = entries.iter().filter(|entry| ["sources", "sinks"].contains(&entry.key.as_str()));
+    let mut spans: Vec<Span> = connectors.flat_map(|entry| url::secret_spans(&entry.value, source)).collect();
     let mut add = |scalar: &Scalar, span: Option<Span>| {
         // A reference shows the variable's name, which helps and gives nothing away.
         if !scalar.text.starts_with("${") {

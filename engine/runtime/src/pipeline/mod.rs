@@ -44,6 +44,7 @@ mod source;
 mod substitute;
 mod traits;
 mod tree;
+mod url;
 
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@ use crate::{
     control::{self, Copy, Request, Taken, client::ask},
     exit::{Exit, Failure},
     output::Output,
+    paths::resolved,
 };
 
 /// What `checkpoint` can be told.
@@ -49,6 +50,12 @@ pub fn checkpoint(args: &CheckpointArgs) -> Result<Exit, Failure> {
         Some(to) => {
             let to = absolute(to)
                 .map_err(|error| Failure::new(Exit::Usage, format!("{}: {error}", to.display())))?;
+            // A copy in there goes with what it is a copy of, and would be one of the files of which the engine knows nothing.
+            if resolved(&to).starts_with(resolved(&args.state)) {
+                let message =
+                    format!("--to {} is in the state directory: name a place outside it", to.display());
+                return Err(Failure::new(Exit::Usage, message));
+            }
             let asked: Option<Copy> = ask(&args.state, &Request::Copy { to: to.clone() }, patience)?;
             let Copy { epoch, bytes, linked_bytes } = match asked {
                 Some(copy) => copy,

@@ -26,7 +26,8 @@ const DEFAULT_FILE: &str = "tidewater.yaml";
 
 /// Reads a pipeline file and checks all of it, connectors too.
 fn load(path: &Path) -> Result<Pipeline, PipelineErrors> {
-    PipelineLoader::new(&SystemEnvironment).check_connectors(&registry::check).load_file(path)
+    let checks = registry::Checks::default();
+    PipelineLoader::new(&SystemEnvironment).check_connectors(&|spec| checks.check(spec)).load_file(path)
 }
 
 /// The threads that sources, sinks and the admin listener run on.

@@ -29,7 +29,8 @@ pub struct PlanArgs {
 /// Says what a start would keep, fill, compute and lose.
 ///
 /// # Errors
-/// What is wrong with the file or the state directory.
+/// What is wrong with the file or the state directory. That a start would be refused is no failure of this command, but has
+/// the exit code that it would have.
 pub fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
     let pipeline = super::load(&args.file)?;
     let Some(state) = args.state.as_deref().or(pipeline.state()) else {
@@ -38,7 +39,12 @@ pub fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
             "the file has no `state`: nothing is kept, so nothing can change",
         ));
     };
-    let plan = plan_change_of(&open_reader(state)?, &pipeline)?;
+    let mut plan = plan_change_of(&open_reader(state)?, &pipeline)?;
+    // Others have no start to begin at.
+    let reads_files = |name: &String| {
+        pipeline.sources().iter().any(|source| source.name() == name && source.kind() == "file")
+    };
+    plan.new_sources.retain(reads_files);
     let text = match args.format {
         ValidateFormat::Text => {
             as_text(&args.file.display().to_string(), &state.display().to_string(), &plan)
@@ -48,7 +54,8 @@ pub fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
     let mut output = Output::open(None)?;
     output.write(text.as_bytes())?;
     output.finish()?;
-    Ok(Exit::Fine)
+    // As `run` would end, so that a deployment can ask before it stops what runs.
+    Ok(if plan.refused.is_some() { Exit::Config } else { Exit::Fine })
 }
 
 fn as_text(file: &str, state: &str, plan: &ChangePlan) -> String {
@@ -59,8 +66,27 @@ fn as_text(file: &str, state: &str, plan: &ChangePlan) -> String {
 }
 
 fn write_text(text: &mut String, file: &str, state: &str, plan: &ChangePlan) -> std::fmt::Result {
-    if plan.changes.is_empty() {
+    if plan.changes.is_empty() && plan.refused.is_none() {
         return writeln!(text, "{file} is what {state} was run with: a start changes nothing");
+    }
+    write_changes(text, file, state, plan)?;
+    if let Some(refused) = &plan.refused {
+        writeln!(
+            text,
+            "\nThis can't be done here, and `tidewater run {file}` would refuse it:\n\n  {refused}"
+        )
+    } else if plan.needs_rebuild.is_empty() {
+        writeln!(text, "\n`tidewater run {file}` does this.")
+    } else {
+        writeln!(text, "\nThis loses something and needs `tidewater run --rebuild {file}`:\n")?;
+        plan.needs_rebuild.iter().try_for_each(|change| writeln!(text, "  {change}"))
+    }
+}
+
+/// What differs, and what follows from that.
+fn write_changes(text: &mut String, file: &str, state: &str, plan: &ChangePlan) -> std::fmt::Result {
+    if plan.changes.is_empty() {
+        return writeln!(text, "{file} computes what {state} was run with.");
     }
     writeln!(text, "{file} differs from what {state} was run with:\n")?;
     plan.changes.iter().try_for_each(|change| writeln!(text, "  {change}"))?;
@@ -82,17 +108,23 @@ fn write_text(text: &mut String, file: &str, state: &str, plan: &ChangePlan) -> 
     if plan.changes.iter().any(|change| change.affects_results) {
         writeln!(text, "\nSinks get whoever enters or exits by the change, once.")?;
     }
-    if let Some(refused) = &plan.refused {
-        writeln!(
-            text,
-            "\nThis can't be done here, and `tidewater run {file}` would refuse it:\n\n  {refused}"
-        )
-    } else if plan.needs_rebuild.is_empty() {
-        writeln!(text, "\n`tidewater run {file}` does this.")
-    } else {
-        writeln!(text, "\nThis loses something and needs `tidewater run --rebuild {file}`:\n")?;
-        plan.needs_rebuild.iter().try_for_each(|change| writeln!(text, "  {change}"))
+    write_new_sources(text, &plan.new_sources)
+}
+
+fn write_new_sources(text: &mut String, names: &[String]) -> std::fmt::Result {
+    if names.is_empty() {
+        return Ok(());
     }
+    writeln!(
+        text,
+        "\nRead from the start, since positions belong to a source's name: {}.",
+        names.join(", ")
+    )?;
+    writeln!(
+        text,
+        "What another source has read of the same files counts again, unless `dedup` still remembers it.\n\
+         One that ran here before under its name goes on where it was."
+    )
 }
 
 fn as_json(plan: &ChangePlan) -> String {
@@ -110,6 +142,7 @@ fn as_json(plan: &ChangePlan) -> String {
         "filled_traits": plan.filled_traits,
         "kept_segments": plan.kept_segments,
         "computed_segments": plan.computed_segments,
+        "new_sources": plan.new_sources,
         "log_from": plan.log_from.map(|from| from.to_string()),
     });
     format!("{plan}\n")

@@ -113,6 +113,33 @@ fn connectors_errors_are_blotted_and_literal_secrets_in_the_line_masked() {
 }
 
 #[test]
+fn of_a_url_users_and_queries_are_not_shown() {
+    for (url, shown) in [
+        ("https://u:hunter2@example.com/hook", "https://*********@example.com/hook"),
+        ("https://u:hun/ter2@example.com/hook", "https://**********@example.com/hook"),
+        ("https://example.com/hook?key=hunter2", "https://example.com/hook?***********"),
+        ("'https://example.com/hook?key=hunter2'", "'https://example.com/hook?***********'"),
+        ("\"https://u:hunter2@example.com/?a=b\"", "\"https://*********@example.com/?***\""),
+        ("u:hunter2@example.com/hook", "*********@example.com/hook"),
+        ("https://example.com/hook", "https://example.com/hook"),
+    ] {
+        let text = format!("{IDENTIFIERS}sinks:\n  s: {{ type: x, url: {url}, oops: 1 }}\n");
+        let pipeline = load(&text);
+        let error = pipeline.sinks()[0].key_error("oops", "unknown key");
+        assert!(error.to_string().contains(&format!("url: {shown}, oops")), "{error}");
+        let error = pipeline.sinks()[0].value_error("url", "no password `hunter2` in it, nor ?key=hunter2");
+        assert!(
+            url == shown || url.contains("hun/ter2") || !error.to_string().contains("hunter2"),
+            "{error}"
+        );
+    }
+    // Of a glob a question mark says nothing.
+    let text = format!("{IDENTIFIERS}sources:\n  s: {{ type: x, path: logs/app.log.?, oops: 1 }}\n");
+    let error = load(&text).sources()[0].key_error("oops", "unknown key");
+    assert!(error.to_string().contains("path: logs/app.log.?, oops"), "{error}");
+}
+
+#[test]
 fn a_key_is_the_hash_of_its_text() {
     let key = |text: &str| load(&format!("{IDENTIFIERS}id_key: {text}")).id_key();
     assert_eq!(key("abcdefgh"), key("'abcdefgh'"));
