@@ -267,8 +267,7 @@ fn what_is_replaced_just_then_is_in_the_copy_all_the_same() {
         running.copy().unwrap();
         files.on_call(None);
         assert_eq!(check_ads(&files, directory), 2);
-        let opens = *opens.lock().unwrap();
-        opens
+        *opens.lock().unwrap()
     };
     for directory in ["acks", "dead_letters"] {
         assert_eq!(opens_of(directory, 2), opens_of(directory, 0) + 2, "{directory}");
