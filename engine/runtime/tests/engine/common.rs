@@ -85,6 +85,8 @@ pub struct SinkRecord {
     pub failures: AtomicU64,
     /// Calls do not return until this is false.
     pub stuck: AtomicBool,
+    /// A call waits for that.
+    pub held: AtomicBool,
     pub released: Notify,
     pub refuse: AtomicBool,
     /// A call with a delta of one of these users fails so, and nothing of it is taken.
@@ -153,9 +155,11 @@ impl Sink for TestSink {
         while record.stuck.load(Ordering::SeqCst) {
             let released = record.released.notified();
             if record.stuck.load(Ordering::SeqCst) {
+                record.held.store(true, Ordering::SeqCst);
                 released.await;
             }
         }
+        record.held.store(false, Ordering::SeqCst);
         if record.refuse.load(Ordering::SeqCst) {
             return Err(DeliveryError::refused("not of my taste"));
         }

@@ -153,6 +153,35 @@ async fn what_waits_behind_something_refused_comes_in_calls_as_small_as_ever() {
     stop(&engine).await;
 }
 
+/// What one delivery had to be tried for is not held against the next.
+#[tokio::test]
+async fn every_delivery_counts_its_own_attempts() {
+    let record = SinkRecord::new();
+    record.max_batches.store(1, Ordering::SeqCst);
+    record.poison("u0", refused());
+    let engine = start(None, &record, eager()).await;
+    orders(&engine, 0..1).await;
+    until("it waits", || matches!(status(&engine).state, SinkState::Parked(_))).await;
+    record.stuck.store(true, Ordering::SeqCst);
+    until("it is asked once more", || record.held.load(Ordering::SeqCst)).await;
+    // What is there when it has answered is tried together with it.
+    for user in 1..6 {
+        orders(&engine, user..user + 1).await;
+    }
+    until("all wait", || status(&engine).queued_epochs == 6).await;
+    record.poison("u2", DeliveryError::not_applied("503: later"));
+    record.poison("u4", refused());
+    record.release();
+    until("it was tried often", || record.attempts.load(Ordering::SeqCst) > 30).await;
+    record.poison.lock().unwrap().remove("u2");
+    until("the others are there", || record.members("buyer").len() == 4).await;
+    until("it is noted", || status(&engine).dead_letters == 2).await;
+    let letters = letters(&engine).await;
+    assert_eq!(users(&letters), ["u0", "u4"]);
+    assert_eq!(letters[1].attempts, 2, "with the others, and alone");
+    stop(&engine).await;
+}
+
 #[tokio::test]
 async fn what_goes_on_failing_is_given_up_but_not_in_an_outage() {
     let record = SinkRecord::new();

@@ -10,6 +10,8 @@ use tidewater_storage::StorageError;
 
 use crate::common::*;
 
+mod absent;
+
 const START: Timestamp = Timestamp(1_780_000_000_000);
 
 struct Setup {
@@ -86,6 +88,12 @@ impl Setup {
         stop(&engine).await;
         assert!(self.starts() > 1);
         self.epoch()
+    }
+
+    /// The files in which it stands what sinks have acknowledged.
+    fn acks(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let entries = std::fs::read_dir(self.path().join("acks")).unwrap().flatten();
+        entries.map(|entry| (entry.path(), std::fs::read(entry.path()).unwrap())).collect()
     }
 
     /// The last epoch, computed as by `export`.
@@ -262,67 +270,6 @@ async fn a_damaged_newest_checkpoint_falls_back_to_an_older_one_and_the_log_from
 /// A change that needs no event.
 fn changed() -> Pipeline {
     pipeline_of(&PIPELINE.replace("orders >= 3", "orders >= 2"))
-}
-
-/// Lives without sinks, as `redrive` has them; in each somebody orders for the first time. The last epoch.
-async fn lives_without_sinks(setup: &Setup, count: u32) -> u64 {
-    let mut last = 0;
-    for n in 0..count {
-        let engine = setup.try_start(&changed(), &[], false).await.unwrap();
-        soon(engine.ingest(order(&format!("v{n}"), &format!("v{n}")))).await.unwrap();
-        last = soon(engine.checkpoint()).await.unwrap();
-        stop(&engine).await;
-    }
-    last
-}
-
-#[tokio::test]
-async fn an_engine_without_sinks_keeps_the_checkpoint_that_the_sinks_of_the_directory_need() {
-    let mut setup = Setup::new();
-    // One that is taken out again soon: nothing is left that it could begin with.
-    let engine = setup.try_start(&pipeline(), &["old"], false).await.unwrap();
-    setup.orders(&engine, 0..2).await;
-    stop(&engine).await;
-    setup.record.deltas.lock().unwrap().clear();
-    setup.settings.log_keep_bytes = Some(1_000);
-    let engine = setup.start().await;
-    setup.orders(&engine, 2..16).await;
-    stop(&engine).await;
-    assert!(setup.starts() > 2);
-    // From here on the checkpoints of the changed pipeline are all there is to begin with.
-    setup.settings.log_keep_bytes = None;
-    let engine = setup.try_start(&changed(), &["ads"], false).await.unwrap();
-    setup.orders(&engine, 16..18).await;
-    let epoch = soon(engine.checkpoint()).await.unwrap();
-    stop(&engine).await;
-    let last = lives_without_sinks(&setup, 8).await;
-    let engine = setup.try_start(&changed(), &["ads"], false).await.unwrap();
-    assert_eq!(engine.status().replay.epochs, last - epoch, "what they have not seen, and no more");
-    soon(engine.flush()).await.unwrap();
-    assert_eq!(setup.record.members("buyer").len(), 7 + 8);
-    assert_eq!(setup.record.members("loyal").len(), 7);
-    stop(&engine).await;
-}
-
-#[tokio::test]
-async fn an_engine_without_sinks_keeps_what_a_sink_that_follows_earlier_definitions_needs() {
-    let mut setup = Setup::new();
-    setup.settings.log_keep_bytes = Some(1_000);
-    let engine = setup.start().await;
-    setup.orders(&engine, 0..16).await;
-    stop(&engine).await;
-    assert!(setup.starts() > 1);
-    setup.settings.log_keep_bytes = None;
-    // It is down when the pipeline changes, and the engine ends without a checkpoint.
-    setup.record.failures.store(u64::MAX, Ordering::SeqCst);
-    drop(setup.try_start(&changed(), &["ads"], false).await.unwrap());
-    lives_without_sinks(&setup, 8).await;
-    setup.record.failures.store(0, Ordering::SeqCst);
-    let engine = setup.try_start(&changed(), &["ads"], false).await.unwrap();
-    soon(engine.flush()).await.unwrap();
-    assert_eq!(setup.record.members("loyal").len(), 7);
-    assert_eq!(setup.record.members("buyer").len(), 7 + 8);
-    stop(&engine).await;
 }
 
 /// Segments are answered anew from the traits, which a checkpoint has.
@@ -512,11 +459,7 @@ async fn a_sink_that_was_given_nothing_yet_gets_what_a_change_brings() {
     let engine = setup.try_start(&nobody, &["ads"], false).await.unwrap();
     let acknowledged = || offline::open_state(setup.path()).unwrap().acknowledged("ads").unwrap();
     until("it is opened", || acknowledged() == Some(0)).await;
-    let acks: Vec<(PathBuf, Vec<u8>)> = std::fs::read_dir(setup.path().join("acks"))
-        .unwrap()
-        .flatten()
-        .map(|entry| (entry.path(), std::fs::read(entry.path()).unwrap()))
-        .collect();
+    let acks = setup.acks();
     setup.orders(&engine, 0..16).await;
     stop(&engine).await;
     drop(engine);

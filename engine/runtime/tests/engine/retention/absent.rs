@@ -1,0 +1,116 @@
+//! What a sink needs that was not there for a while, or was killed, when the log is retired behind it.
+
+use super::*;
+
+impl Setup {
+    /// A log that begins behind what its sink has acknowledged, which there was nothing for since. The last epoch.
+    async fn killed_without_news(&mut self) -> u64 {
+        let engine = self.start().await;
+        self.orders(&engine, 0..21).await;
+        stop(&engine).await;
+        let acks = self.acks();
+        drop(engine);
+        self.settings.log_keep_bytes = Some(1_000);
+        let engine = self.start().await;
+        self.orders(&engine, 21..40).await;
+        stop(&engine).await;
+        drop(engine);
+        // The checkpoint with which the log begins is kept in any case, so there is to be a later one.
+        self.settings.log_keep_bytes = None;
+        let engine = self.start().await;
+        self.orders(&engine, 40..44).await;
+        stop(&engine).await;
+        drop(engine);
+        // A kill leaves it like this: only in good order is it recorded how far a sink has come that takes nothing.
+        acks.iter().for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());
+        let acknowledged = offline::open_state(self.path()).unwrap().acknowledged("ads").unwrap();
+        assert!(acknowledged.unwrap() + 1 < self.starts());
+        self.epoch()
+    }
+}
+
+/// Lives without sinks, as `redrive` has them; in each somebody orders for the first time. The last epoch.
+async fn lives_without_sinks(setup: &Setup, pipeline: &Pipeline, count: u32) -> u64 {
+    let mut last = 0;
+    for n in 0..count {
+        let engine = setup.try_start(pipeline, &[], false).await.unwrap();
+        soon(engine.ingest(order(&format!("v{n}"), &format!("v{n}")))).await.unwrap();
+        last = soon(engine.checkpoint()).await.unwrap();
+        stop(&engine).await;
+    }
+    last
+}
+
+#[tokio::test]
+async fn an_engine_without_sinks_keeps_the_checkpoint_that_the_sinks_of_the_directory_need() {
+    let mut setup = Setup::new();
+    // One that is taken out again soon: nothing is left that it could begin with.
+    let engine = setup.try_start(&pipeline(), &["old"], false).await.unwrap();
+    setup.orders(&engine, 0..2).await;
+    stop(&engine).await;
+    setup.record.deltas.lock().unwrap().clear();
+    setup.settings.log_keep_bytes = Some(1_000);
+    let engine = setup.start().await;
+    setup.orders(&engine, 2..16).await;
+    stop(&engine).await;
+    assert!(setup.starts() > 2);
+    // From here on the checkpoints of the changed pipeline are all there is to begin with.
+    setup.settings.log_keep_bytes = None;
+    let engine = setup.try_start(&changed(), &["ads"], false).await.unwrap();
+    setup.orders(&engine, 16..18).await;
+    let epoch = soon(engine.checkpoint()).await.unwrap();
+    stop(&engine).await;
+    let last = lives_without_sinks(&setup, &changed(), 8).await;
+    let engine = setup.try_start(&changed(), &["ads"], false).await.unwrap();
+    assert_eq!(engine.status().replay.epochs, last - epoch, "what they have not seen, and no more");
+    soon(engine.flush()).await.unwrap();
+    assert_eq!(setup.record.members("buyer").len(), 7 + 8);
+    assert_eq!(setup.record.members("loyal").len(), 7);
+    stop(&engine).await;
+}
+
+#[tokio::test]
+async fn an_engine_without_sinks_keeps_what_a_sink_that_follows_earlier_definitions_needs() {
+    let mut setup = Setup::new();
+    setup.settings.log_keep_bytes = Some(1_000);
+    let engine = setup.start().await;
+    setup.orders(&engine, 0..16).await;
+    stop(&engine).await;
+    assert!(setup.starts() > 1);
+    setup.settings.log_keep_bytes = None;
+    // It is down when the pipeline changes, and the engine ends without a checkpoint.
+    setup.record.failures.store(u64::MAX, Ordering::SeqCst);
+    drop(setup.try_start(&changed(), &["ads"], false).await.unwrap());
+    lives_without_sinks(&setup, &changed(), 8).await;
+    setup.record.failures.store(0, Ordering::SeqCst);
+    let engine = setup.try_start(&changed(), &["ads"], false).await.unwrap();
+    soon(engine.flush()).await.unwrap();
+    assert_eq!(setup.record.members("loyal").len(), 7);
+    assert_eq!(setup.record.members("buyer").len(), 7 + 8);
+    stop(&engine).await;
+}
+
+/// The log was retired behind what the sink has acknowledged, but a checkpoint says that it lacks nothing.
+#[tokio::test]
+async fn an_engine_without_sinks_knows_who_lacked_nothing() {
+    let mut setup = Setup::new();
+    let epoch = setup.killed_without_news().await;
+    let last = lives_without_sinks(&setup, &pipeline(), 24).await;
+    let engine = setup.start().await;
+    assert_eq!(engine.status().replay.epochs, last - epoch);
+    soon(engine.flush()).await.unwrap();
+    assert_eq!((setup.record.members("buyer").len(), setup.record.members("loyal").len()), (7 + 24, 7));
+    stop(&engine).await;
+}
+
+/// As of then, and not as of what it has acknowledged, its members can be computed.
+#[tokio::test]
+async fn a_sink_that_lacked_nothing_gets_what_a_change_brings() {
+    let mut setup = Setup::new();
+    setup.killed_without_news().await;
+    let changed = pipeline_of(&PIPELINE.replace("orders >= 3", "orders >= 7"));
+    let engine = setup.try_start(&changed, &["ads"], false).await.unwrap();
+    soon(engine.flush()).await.unwrap();
+    assert_eq!((setup.record.members("buyer").len(), setup.record.members("loyal").len()), (7, 2));
+    stop(&engine).await;
+}
