@@ -5,18 +5,24 @@
 //!
 //! Epochs are settled in order: a later one is tried only once it is known of every delta of the ones before that it is
 //! refused. Within an epoch order is free, since a profile enters or leaves a segment once at most.
+//!
+//! A token may be put right in the middle of this. So what was refused before anything was taken is asked about once more:
+//! within an epoch at once, else as a dead letter, unless something newer has superseded it by then.
 
 use std::{ops::Range, sync::Arc};
 
 use tidewater_connector_api::{DeliveryError, Position};
 use tidewater_model::{DeltaBatch, Timestamp};
 
-use super::{letters::Refusal, task::Delivery};
+use super::{bury::on_letters, letters::Refusal, task::Delivery};
 
 /// So many deltas are tried alone, spread over a refused epoch, before it is taken that all are refused. If half of them
 /// are fine, one of 16 is fine in all but 1 of 65,536 cases; and a destination that refuses everything is not asked more
 /// often than this each time. So many refused epochs are tried at most, too, which is enough to hold in memory for it.
 pub(super) const PROBES: usize = 16;
+
+/// The cause of a dead letter that the destination would not have.
+const REFUSED: &str = "refused";
 
 /// The failed attempts at one delivery.
 pub(super) struct Failing {
@@ -63,14 +69,17 @@ impl Delivery {
         failing: &Failing,
     ) -> Result<Option<DeliveryError>, ()> {
         let (mut at, mut refused, mut error) = (0, Vec::new(), None);
+        let mut takes_some = false;
         while at < batches.len() && refused.len() < PROBES {
             let batch = Arc::clone(&batches[at]);
             at += 1;
             match self.try_apart(&batch, failing).await {
                 Tried::Taken(position, few) => {
+                    let doubtful = if takes_some { 0 } else { refused.len() };
+                    takes_some = true;
                     refused.extend(few);
                     let settled: Vec<_> = batches.drain(..at).collect();
-                    if !self.settle(&settled, std::mem::take(&mut refused), position).await {
+                    if !self.settle(&settled, std::mem::take(&mut refused), doubtful, position).await {
                         return Err(());
                     }
                     at = 0;
@@ -84,9 +93,10 @@ impl Delivery {
                     let before = at - 1;
                     if before > 0 && self.is_partly_taken(&batches[before..at]) {
                         // It takes something, so the epochs before are refused. It stands where it stood before this one.
+                        let doubtful = if takes_some { 0 } else { refused.len() };
                         let settled: Vec<_> = batches.drain(..before).collect();
                         let position = self.recorded_position();
-                        if !self.settle(&settled, std::mem::take(&mut refused), position).await {
+                        if !self.settle(&settled, std::mem::take(&mut refused), doubtful, position).await {
                             return Err(());
                         }
                     }
@@ -97,11 +107,13 @@ impl Delivery {
         Ok(error.filter(|_| !batches.is_empty()))
     }
 
-    /// Makes dead letters of what was refused, then acknowledges the epochs.
+    /// Makes dead letters of what was refused, then acknowledges the epochs. The first `doubtful` of them were refused when
+    /// nothing had been taken yet: they are tried again.
     async fn settle(
         &mut self,
         batches: &[Arc<DeltaBatch>],
         refused: Vec<Refusal>,
+        doubtful: usize,
         position: Position,
     ) -> bool {
         #[cfg(feature = "planted-bugs")]
@@ -112,7 +124,13 @@ impl Delivery {
             }
         }
         let buried = refused.len();
-        self.bury(refused).await && self.acknowledge(batches, buried, position).await
+        // What failed in another way than by being refused has been tried for days.
+        let doubtful = refused[..doubtful].iter().filter(|refusal| refusal.cause == REFUSED);
+        let again: Vec<DeltaBatch> = doubtful.map(|refusal| refusal.delta.clone()).collect();
+        self.bury(refused).await
+            && self.acknowledge(batches, buried, position).await
+            && (again.is_empty()
+                || on_letters(self.place(), move |letters| letters.mark_of(&again)).await.is_some())
     }
 
     /// Whether some of these epochs has been taken, so that they can't be delivered as they are.
@@ -137,10 +155,10 @@ impl Delivery {
         if all.len() == 1 {
             return Tried::Refused(vec![self.refusal(batch, 0, failing, &error)], error);
         }
-        let (mut refused, mut settled, mut taken) = (Vec::new(), Vec::new(), None);
+        let (mut refused, mut asked, mut taken) = (Vec::new(), Vec::new(), None);
         let probes = PROBES.min(all.len());
         for place in (0..probes).map(|probe| probe * all.len() / probes) {
-            settled.push(place);
+            asked.push(place);
             match self.try_part(batch, place..place + 1).await {
                 Ok(position) => {
                     taken = Some(position);
@@ -161,12 +179,17 @@ impl Delivery {
         };
         let mut open = Vec::new();
         let mut end = batch.len();
-        for place in settled.iter().rev() {
-            open.push(place + 1..end);
-            end = *place;
+        asked.pop().into_iter().for_each(|taken| {
+            open.push(taken + 1..end);
+            end = taken;
+        });
+        for place in asked.into_iter().rev() {
+            open.extend([place + 1..end, place..place + 1]);
+            end = place;
         }
         open.push(0..end);
-        self.try_rest(batch, Partial { epoch: batch.epoch(), open, refused, position }, failing).await
+        let partial = Partial { epoch: batch.epoch(), open, refused: Vec::new(), position };
+        self.try_rest(batch, partial, failing).await
     }
 
     /// Delivers what can be delivered of the rest of an epoch: a destination that takes some of it is asked about ever smaller
@@ -204,7 +227,7 @@ impl Delivery {
 
     fn refusal(&self, batch: &DeltaBatch, place: usize, failing: &Failing, error: &DeliveryError) -> Refusal {
         let cause = match error {
-            DeliveryError::Refused { .. } => "refused",
+            DeliveryError::Refused { .. } => REFUSED,
             _ => "given_up",
         };
         Refusal {

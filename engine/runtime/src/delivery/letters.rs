@@ -127,6 +127,12 @@ impl Letters {
         Ok(ids.len() as u64)
     }
 
+    /// Marks the letters of these deltas, but for those that are superseded.
+    pub(crate) fn mark_of(&self, deltas: &[DeltaBatch]) -> Result<u64, StorageError> {
+        let ids = self.lock().of(deltas);
+        self.mark(Some(&ids))
+    }
+
     /// The first letters that are to be delivered again, at most so many.
     pub(crate) fn marked(&self, most: usize) -> Result<Vec<StoredDeadLetter>, StorageError> {
         let ids = self.lock().marked.iter().copied().take(most).collect();

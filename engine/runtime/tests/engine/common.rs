@@ -89,6 +89,8 @@ pub struct SinkRecord {
     pub held: AtomicBool,
     pub released: Notify,
     pub refuse: AtomicBool,
+    /// The next so many calls are refused.
+    pub refusals: AtomicU64,
     /// A call with a delta of one of these users fails so, and nothing of it is taken.
     pub poison: Mutex<BTreeMap<String, DeliveryError>>,
     /// The epoch of every delta that was taken, its place there and its reason, in order.
@@ -163,9 +165,13 @@ impl Sink for TestSink {
         if record.refuse.load(Ordering::SeqCst) {
             return Err(DeliveryError::refused("not of my taste"));
         }
-        let failing =
-            record.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        if failing.is_ok() {
+        let is_one_of = |calls: &AtomicU64| {
+            calls.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+        };
+        if is_one_of(&record.refusals) {
+            return Err(DeliveryError::refused("401: a wrong token"));
+        }
+        if is_one_of(&record.failures) {
             return Err(DeliveryError::not_applied("out of order"));
         }
         if let Some(error) = batches.iter().flat_map(|b| b.iter()).find_map(|delta| record.is_poison(&delta))

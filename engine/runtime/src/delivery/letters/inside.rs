@@ -56,10 +56,17 @@ impl Inside {
     }
 
     fn holds(&self, delta: &DeltaBatch) -> bool {
-        delta.iter().any(|row| {
+        !self.of(std::slice::from_ref(delta)).is_empty()
+    }
+
+    /// The letters of these deltas that are not superseded.
+    pub(super) fn of(&self, deltas: &[DeltaBatch]) -> BTreeSet<u64> {
+        let rows = deltas.iter().flat_map(|delta| delta.iter().map(|row| (delta.epoch(), row)));
+        rows.flat_map(|(epoch, row)| {
             let known = self.by_profile.get(&row.profile()).into_iter().flatten();
-            known.into_iter().any(|key| key.epoch == delta.epoch() && key.segment == row.segment())
+            known.filter(move |key| key.epoch == epoch && key.segment == row.segment()).map(|key| key.id)
         })
+        .collect()
     }
 
     pub(super) fn supersede<'a>(
