@@ -85,9 +85,10 @@ impl Drop for StopWhenDropped {
         if self.shared.lifecycle.drain() {
             self.shared.intake.close();
             self.shared.intake.post(Message::Finish);
-            // Nobody is left to set a deadline for those that fail.
-            self.shared.sinks.iter().for_each(|sink| sink.abandon());
         }
+        // Nobody is left to set a deadline for those that fail, nor if the engine has failed before: they would hold their files,
+        // and with them the state directory.
+        self.shared.sinks.iter().for_each(|sink| sink.abandon());
     }
 }
 

@@ -37,6 +37,8 @@ pub(crate) struct Lifecycle {
     stopping: AtomicBool,
     /// No handle is left to shut the engine down: it stops by itself.
     abandoned: AtomicBool,
+    /// Everything has been published that ever will be.
+    published: AtomicBool,
     /// The last checkpoint is not waited for.
     given_up: AtomicBool,
     /// Resolves `SourceContext::closing`.
@@ -52,6 +54,7 @@ impl Lifecycle {
             failed: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
+            published: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
             sources_closing: watch::Sender::new(false),
             parked: Mutex::default(),
@@ -100,8 +103,10 @@ impl Lifecycle {
         });
     }
 
+    /// Says that nobody waits for it to stop in good order.
     pub(crate) fn abandon(&self) {
         self.abandoned.store(true, Ordering::SeqCst);
+        self.stop_by_itself();
     }
 
     /// Says that the last checkpoint is not waited for any longer.
@@ -120,7 +125,13 @@ impl Lifecycle {
 
     /// Says that everything has been published that ever will be.
     pub(crate) fn published_all(&self) {
-        if self.abandoned.load(Ordering::SeqCst) {
+        self.published.store(true, Ordering::SeqCst);
+        self.stop_by_itself();
+    }
+
+    /// Whichever of both comes last, or a shutdown that follows one that was given up would wait for ever.
+    fn stop_by_itself(&self) {
+        if self.is_abandoned() && self.published.load(Ordering::SeqCst) {
             self.stopped();
         }
     }

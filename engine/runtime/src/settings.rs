@@ -59,6 +59,9 @@ pub struct Settings {
     pub flush_deadline_ms: u64,
     /// Deltas that wait for a subscriber. One that falls further behind is told so and gets a new snapshot.
     pub subscriber_deltas: usize,
+    /// Bytes of published batches that wait for a subscriber: a batch has the deltas of all segments, and stays in memory for a
+    /// single one. As much as for a sink. Who falls further behind is told so, too.
+    pub subscriber_bytes: usize,
     /// Bytes of refused events on disk: about a million. When they are used up the stream goes on: further ones are counted
     /// and not kept, until some are redriven or dropped. What is there stays, since the oldest show what began.
     pub quarantine_bytes: u64,
@@ -108,6 +111,7 @@ impl Default for Settings {
             dead_letter_memory_bytes: 4 << 20,
             flush_deadline_ms: 30_000,
             subscriber_deltas: 65_536,
+            subscriber_bytes: 16 << 20,
             quarantine_bytes: 1 << 30,
             quarantine_ring: 10_000,
         }
@@ -126,6 +130,7 @@ impl Settings {
             ("max_event_bytes", self.max_event_bytes),
             ("sink_memory_bytes", self.sink_memory_bytes),
             ("subscriber_deltas", self.subscriber_deltas),
+            ("subscriber_bytes", self.subscriber_bytes),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(Error::config(format!("`{name}` must be at least 1")));

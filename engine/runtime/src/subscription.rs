@@ -83,7 +83,9 @@ impl Subscription {
     }
 
     fn ask(shared: &Shared, segment: usize) -> Result<Arc<Mailbox>, Error> {
-        let mailbox = Arc::new(Mailbox::new(segment, shared.settings.subscriber_deltas));
+        let limit =
+            Held { deltas: shared.settings.subscriber_deltas, bytes: shared.settings.subscriber_bytes };
+        let mailbox = Arc::new(Mailbox::new(segment, limit));
         let message = Message::Subscribe { segment, mailbox: Opening(Some(Arc::clone(&mailbox))) };
         if !shared.intake.post(message) {
             return Err(shared.lifecycle.ended().unwrap_or(Error::Closed));
@@ -178,12 +180,21 @@ pub(crate) enum Letter {
     End,
 }
 
-/// What one subscriber has not read yet; bounded in deltas, and in epochs because quiet ones are joined.
+/// What one subscriber has not read yet; bounded in deltas, in bytes, and in epochs because quiet ones are joined.
 pub(crate) struct Mailbox {
     segment: usize,
-    limit: usize,
+    limit: Held,
     inside: Mutex<Inside>,
     arrived: Notify,
+}
+
+/// What the letters of a mailbox hold.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Held {
+    /// Of the segment.
+    deltas: usize,
+    /// Of the batches that they are in.
+    bytes: usize,
 }
 
 /// A mailbox on its way to the publisher. Should it get lost, its subscriber is told the end.
@@ -205,7 +216,7 @@ impl Drop for Opening {
 #[derive(Default)]
 struct Inside {
     letters: VecDeque<Letter>,
-    deltas: usize,
+    held: Held,
     /// Epochs dropped since the mailbox was full; nothing is put in it any more.
     lagged: u64,
     ended: bool,
@@ -213,7 +224,7 @@ struct Inside {
 }
 
 impl Mailbox {
-    pub(crate) fn new(segment: usize, limit: usize) -> Self {
+    pub(crate) fn new(segment: usize, limit: Held) -> Self {
         Self { segment, limit, inside: Mutex::default(), arrived: Notify::new() }
     }
 
@@ -233,11 +244,14 @@ impl Mailbox {
             return false;
         }
         let (epoch, now) = (batch.epoch(), batch.now());
-        // A single epoch always fits, or a subscriber with a small limit would never get on.
-        if inside.lagged > 0 || (inside.deltas > 0 && inside.deltas + deltas > self.limit) {
+        let Held { deltas: held, bytes } = inside.held;
+        let fits = held + deltas <= self.limit.deltas && bytes + batch.bytes() <= self.limit.bytes;
+        // A single epoch always fits, or a subscriber with a small limit would never get on; and one without a change in the
+        // segment takes nothing.
+        if inside.lagged > 0 || (held > 0 && deltas > 0 && !fits) {
             inside.lagged += 1;
         } else if deltas > 0 {
-            inside.deltas += deltas;
+            inside.held = Held { deltas: held + deltas, bytes: bytes + batch.bytes() };
             inside.letters.push_back(Letter::Epoch { epoch, now, batch: Some(Arc::clone(batch)) });
         } else if let Some(Letter::Epoch { epoch: last, now: last_now, .. }) = inside.letters.back_mut() {
             (*last, *last_now) = (epoch, now);
@@ -273,8 +287,8 @@ impl Mailbox {
         match inside.letters.pop_front() {
             Some(letter) => {
                 if let Letter::Epoch { batch: Some(batch), .. } = &letter {
-                    let deltas = count_of(batch, self.segment);
-                    inside.deltas = inside.deltas.saturating_sub(deltas);
+                    inside.held.deltas -= count_of(batch, self.segment).min(inside.held.deltas);
+                    inside.held.bytes -= batch.bytes().min(inside.held.bytes);
                 }
                 Some(letter)
             }

@@ -36,6 +36,17 @@ fn a_finite_run_ends_with_the_sinks_full_and_the_state_verified() {
     assert_eq!(place.read("deltas.ndjson"), before);
 }
 
+/// As when the disk of a log file is full, or nobody reads the other end of a pipe.
+#[test]
+fn log_lines_that_can_not_be_written_stop_nothing() {
+    let place = Place::with_shop(EVENTS);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = place.command(&["run", "--log-level", "debug"]);
+    assert_eq!(command.stderr(full).status().unwrap().code(), Some(0));
+    assert_success(&place.run(&["verify"]));
+    assert_eq!(place.folded(), place.memberships());
+}
+
 #[test]
 fn exports_have_the_contracts_formats_and_agree_with_each_other() {
     let place = Place::with_shop(5_000);

@@ -1,6 +1,11 @@
 //! Following files: what is appended is read, and renames, rotations and truncations are noticed.
 
-use std::{fs, path::Path, thread, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use tidewater_connector_api::ReadError;
 
@@ -18,10 +23,10 @@ use crate::file::{
 
 /// How long a follower that has read everything waits before it looks again.
 const POLL: Duration = Duration::from_millis(50);
-/// How many such waits pass between two looks for new files.
-const POLLS_PER_SCAN: u32 = 20;
-/// How many such waits a file that was renamed or removed stays open: its writer may not have noticed yet.
-const POLLS_AFTER_ROTATION: u32 = 100;
+/// How often it looks for new files, also while others keep it busy: one may be rotated away before it was seen.
+const SCAN: Duration = Duration::from_secs(1);
+/// How long a file that was renamed or removed stays open behind its last line: its writer may not have noticed yet.
+const AFTER_ROTATION: Duration = Duration::from_secs(5);
 
 /// What following one file came to.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,7 +39,7 @@ enum Followed {
 impl Reader {
     pub(super) fn follow(&mut self) -> Result<(), Stop> {
         let mut files = self.open_followed()?;
-        let mut idle_polls = 0;
+        let mut scanned = Instant::now();
         loop {
             let mut idle = true;
             let mut place = 0;
@@ -56,11 +61,10 @@ impl Reader {
                     return Err(Stop::Closed);
                 }
                 thread::sleep(POLL);
-                idle_polls += 1;
             }
-            if idle_polls >= POLLS_PER_SCAN {
-                idle_polls = 0;
+            if scanned.elapsed() >= SCAN {
                 self.scan(&mut files)?;
+                scanned = Instant::now();
             }
         }
     }
@@ -90,15 +94,15 @@ impl Reader {
             file.lines = Lines::new(0);
             return Ok(Followed::Read);
         }
-        match &mut file.rotated_polls {
-            Some(polls) if *polls >= POLLS_AFTER_ROTATION => {
+        match &mut file.rotated {
+            Some(since) if read == Followed::Read => *since = Instant::now(),
+            Some(since) if since.elapsed() >= AFTER_ROTATION => {
                 file.lines.finish(&mut self.batch, &self.limits);
                 self.position.forget(&file.name, file.inode);
                 self.done_bytes += file.input.done();
                 return Ok(Followed::Done);
             }
-            Some(polls) => *polls = if read == Followed::Read { 0 } else { *polls + 1 },
-            None => {}
+            _ => {}
         }
         Ok(read)
     }
@@ -145,10 +149,9 @@ impl Reader {
         }
         self.open_new(&others, files)?;
         for file in files.iter_mut() {
-            file.rotated_polls = match file.rotated_polls {
+            file.rotated = match file.rotated {
                 _ if present.contains(&file.inode) => None,
-                Some(polls) => Some(polls),
-                None => Some(0),
+                known => known.or_else(|| Some(Instant::now())),
             };
         }
         Ok(())
@@ -200,7 +203,7 @@ fn find_followed(known: &Active) -> Result<Option<OpenFile>, ReadError> {
     let Ok(entries) = fs::read_dir(directory) else { return Ok(None) };
     for entry in entries.flatten() {
         if let Some(mut file) = try_path(&entry.path())? {
-            file.rotated_polls = Some(0);
+            file.rotated = Some(Instant::now());
             return Ok(Some(file));
         }
     }

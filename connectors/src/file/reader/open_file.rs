@@ -1,6 +1,6 @@
 //! A file that is open, and how far it has been read.
 
-use std::path::Path;
+use std::{path::Path, time::Instant};
 
 use tidewater_connector_api::ReadError;
 
@@ -17,8 +17,8 @@ pub(super) struct OpenFile {
     pub(super) inode: u64,
     pub(super) input: Input,
     pub(super) lines: Lines,
-    /// Followed: it does not stand under its name any more, and so many polls went by without a new line.
-    pub(super) rotated_polls: Option<u32>,
+    /// Followed, and not under its name any more: since when, or when its last line was read.
+    pub(super) rotated: Option<Instant>,
 }
 
 impl OpenFile {
@@ -31,7 +31,7 @@ pub(super) fn open(path: &Path, name: &str) -> Result<OpenFile, ReadError> {
     let input = Input::open(path)?;
     let metadata = input.metadata().map_err(|error| ReadError::failed(describe(name, &error)))?;
     let inode = metadata.map_or(0, |metadata| inode(&metadata, name));
-    Ok(OpenFile { name: name.to_owned(), inode, input, lines: Lines::new(0), rotated_polls: None })
+    Ok(OpenFile { name: name.to_owned(), inode, input, lines: Lines::new(0), rotated: None })
 }
 
 pub(super) fn resume(file: &mut OpenFile, mark: Mark) -> Result<(), ReadError> {

@@ -1,8 +1,14 @@
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use proptest::prelude::*;
 use tidewater_connector_api::{
-    Position, ReadError, Source, SourceContext,
+    Accepted, BoxFuture, Clock, Ingress, Position, RawEvents, ReadError, Receipt, SendError, Source,
+    SourceContext, TrySendError,
     conformance::{self, Recorder},
 };
 
@@ -37,7 +43,7 @@ pub(super) fn follow(
 
 /// Waits for that many events; far longer than it takes, so that a hang has a name.
 pub(super) async fn arrived(recorder: &Recorder, events: usize) {
-    let waiting = tokio::time::timeout(std::time::Duration::from_secs(60), recorder.wait_for(events));
+    let waiting = tokio::time::timeout(Duration::from_secs(60), recorder.wait_for(events));
     if waiting.await.is_err() {
         let got: Vec<String> =
             recorder.events().iter().map(|event| String::from_utf8_lossy(event).into_owned()).collect();
@@ -234,6 +240,71 @@ async fn following_survives_appends_rotation_truncation_and_new_files() {
     arrived(&recorder, 2).await;
     let (got, _) = stop(recorder, task).await;
     assert_eq!(got, events(8..10));
+}
+
+/// An engine in which a file grows faster than it is read.
+struct Busy {
+    file: PathBuf,
+    others: Arc<Recorder>,
+}
+
+const BUSY: &[u8] = b"{\"busy\":true}\n";
+
+impl Ingress for Busy {
+    fn send(
+        &self,
+        events: RawEvents,
+        position: Option<Position>,
+    ) -> BoxFuture<'_, Result<Receipt, SendError>> {
+        append(&self.file, &BUSY.repeat(2 * events.len()));
+        let others: RawEvents = events.iter().filter(|event| *event != BUSY.trim_ascii_end()).collect();
+        if others.is_empty() && !self.others.is_closing() {
+            return Box::pin(async { Ok(Receipt::ready(Ok(Accepted::default()))) });
+        }
+        self.others.send(others, position)
+    }
+
+    fn try_send(&self, events: RawEvents, position: Option<Position>) -> Result<Receipt, TrySendError> {
+        self.others.try_send(events, position)
+    }
+
+    fn closing(&self) -> BoxFuture<'_, ()> {
+        self.others.closing()
+    }
+
+    fn is_closing(&self) -> bool {
+        self.others.is_closing()
+    }
+
+    fn progress(&self, done_bytes: u64, total_bytes: Option<u64>) {
+        self.others.progress(done_bytes, total_bytes);
+    }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        self.others.clock()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_never_read_to_its_end_hides_no_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, others) = (directory.path().join("busy.log"), Recorder::new());
+    append(&file, &BUSY.repeat(1_000));
+    let busy = Busy { file: file.clone(), others: Arc::clone(&others) };
+    let context = SourceContext::new("test", None, Arc::new(busy) as _);
+    let mut source = source(&directory.path().join("*.log"), true);
+    let task = tokio::spawn(async move { source.run(context).await });
+    // It has begun, so what comes now was not there at the first look.
+    let read = async {
+        while fs::metadata(&file).unwrap().len() <= 1_000 * BUSY.len() as u64 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), read).await.unwrap();
+    append(&directory.path().join("new.log"), &lines(0..2));
+    arrived(&others, 2).await;
+    let (got, _) = stop(others, task).await;
+    assert_eq!(got, events(0..2));
 }
 
 #[test]

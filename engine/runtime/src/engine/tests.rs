@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+
+use tidewater_connector_api::{Acknowledged, DeliveryError, Position, Sink};
+use tidewater_model::DeltaBatch;
 
 use crate::{
     Engine, EngineState, Error, Pipeline, RawEvents, Settings, TrySendError, pipeline::FixedEnvironment,
@@ -68,6 +71,44 @@ async fn a_worker_that_panics_fails_every_handle() {
         assert!(found.is_some());
         soon(engine.shutdown(Duration::from_secs(30))).await.unwrap();
     }
+}
+
+/// A destination that is down.
+struct Down;
+
+impl Sink for Down {
+    async fn open(&mut self, _: Option<&Acknowledged>) -> Result<Position, DeliveryError> {
+        Ok(Position::default())
+    }
+
+    async fn deliver(&mut self, _: &[Arc<DeltaBatch>]) -> Result<Position, DeliveryError> {
+        Err(DeliveryError::not_applied("503: later"))
+    }
+}
+
+#[tokio::test]
+async fn a_failed_engine_that_is_dropped_lets_its_directory_go() {
+    let directory = tempfile::tempdir().unwrap();
+    let builder = || Engine::builder(&pipeline()).state(directory.path()).sink("down", Down);
+    let engine = builder().start().await.unwrap();
+    for message in 0..3 {
+        soon(engine.ingest(order(message))).await.unwrap();
+    }
+    soon(engine.flush()).await.unwrap();
+    let answer = soon(engine.shared.ask(0, |_| panic!("planned"))).await;
+    assert!(is_of_the_panic(&answer.map(|(answer, _): ((), _)| answer).unwrap_err()));
+    drop(engine);
+    let again = async {
+        loop {
+            match builder().start().await {
+                Ok(engine) => break engine,
+                Err(error) => assert!(error.to_string().contains("in use"), "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let engine = soon(again).await;
+    assert!(soon(engine.shutdown(Duration::from_millis(50))).await.is_ok());
 }
 
 #[tokio::test]

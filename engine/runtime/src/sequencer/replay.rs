@@ -20,8 +20,10 @@ impl Sequencer {
     /// Replays the log, and waits until all of it has been computed. False if the engine is to stop before: what the
     /// workers hold is of no use then.
     pub(super) fn replay_log(&mut self) -> Result<bool, Error> {
-        if let Some((state, manifest)) = self.restore.take() {
-            self.restore(&state, &manifest)?;
+        if let Some((state, manifest)) = self.restore.take()
+            && !self.restore(&state, &manifest)?
+        {
+            return Ok(false);
         }
         if let Some(mut reader) = self.replay.take() {
             let mut entry = EpochEntry::default();
@@ -52,8 +54,9 @@ impl Sequencer {
         Ok(true)
     }
 
-    /// Reads a checkpoint: acceptance here, nodes at the workers, and then its epoch, which has nothing but links.
-    fn restore(&mut self, state: &StateReader, manifest: &Manifest) -> Result<(), Error> {
+    /// Reads a checkpoint: acceptance here, nodes at the workers, and then its epoch, which has nothing but links. False if the
+    /// engine is to stop before.
+    fn restore(&mut self, state: &StateReader, manifest: &Manifest) -> Result<bool, Error> {
         let Manifest { epoch, now, .. } = *manifest;
         self.assembler.resume(manifest);
         if let Some(checkpoints) = &mut self.checkpoints {
@@ -61,7 +64,10 @@ impl Sequencer {
         }
         let header = EpochHeader { positions: manifest.positions.clone(), ..EpochHeader::default() };
         note_positions(&self.positions, &header);
-        restore::read(state, manifest, |kind, piece| {
+        let whole = restore::read(state, manifest, |kind, piece| {
+            if self.lifecycle.is_stopping() {
+                return Err(Error::Closed);
+            }
             self.assembler.read(kind, &piece).map_err(restore::unreadable)?;
             if matches!(kind, kind::NODES | kind::REST) {
                 let piece: Arc<[u8]> = piece.into();
@@ -70,14 +76,18 @@ impl Sequencer {
                 }
             }
             Ok(())
-        })?;
+        });
+        match whole {
+            Err(Error::Closed) => return Ok(false),
+            whole => whole?,
+        }
         self.progress.sealed(epoch);
         self.progress.durable(epoch);
         for worker in &self.workers {
             let input = EpochInput { epoch, now, is_restored: true, ..EpochInput::default() };
             send(worker, ToWorker::Feed { input, sealed_at: Instant::now() })?;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn replay_epoch(&mut self, entry: &EpochEntry) -> Result<(), Error> {

@@ -78,7 +78,8 @@ impl Sequencer {
         let mut pass = Pass::default();
         self.take(first, &mut pass)?;
         loop {
-            let message = match self.receiver.try_recv() {
+            // What was postponed came before what the channel holds.
+            let message = match self.flow.postponed.pop_front().map_or_else(|| self.receiver.try_recv(), Ok) {
                 Ok(message) => message,
                 // One epoch is being computed and one waits: a third would only wait too, so it may as well grow.
                 Err(TryRecvError::Empty) if self.in_flight() > 1 && !self.lifecycle.is_failed() => {
@@ -95,7 +96,7 @@ impl Sequencer {
                 Message::Ask(question) => self.ask(question),
                 Message::Wake => {}
                 later => {
-                    self.flow.postponed.push_back(later);
+                    self.flow.postponed.push_front(later);
                     break;
                 }
             }

@@ -54,6 +54,36 @@ async fn a_restart_sends_nothing_again_and_forgets_nothing() {
     stop(&engine).await;
 }
 
+/// Those that came during the replay must not wait until nothing more comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_during_a_replay_is_taken_in_before_what_comes_behind_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let record = SinkRecord::new();
+    let engine = start(directory.path(), &record).await;
+    for n in 0..300 {
+        soon(engine.ingest(order(&format!("u{n}"), &format!("m{n}")))).await.unwrap();
+    }
+    stop(&engine).await;
+    drop(engine);
+    std::fs::remove_dir_all(directory.path().join("checkpoints")).unwrap();
+
+    let builder = Engine::builder(&pipeline()).state(directory.path()).sink("sink", TestSink(record));
+    let engine = builder.settings(eager()).start().await.unwrap();
+    let (mut receipts, mut behind) = (Vec::new(), 0);
+    while behind < 500 {
+        let n = receipts.len();
+        receipts.push(engine.try_ingest(order("u1", &format!("n{n}"))).unwrap());
+        behind += u32::from(engine.state() == EngineState::Running);
+        tokio::task::yield_now().await;
+    }
+    let mut epochs = Vec::new();
+    for receipt in receipts {
+        epochs.push(soon(receipt).await.unwrap().epoch);
+    }
+    assert!(epochs.is_sorted(), "{epochs:?}");
+    stop(&engine).await;
+}
+
 #[tokio::test]
 async fn what_was_not_delivered_is_delivered_after_the_restart() {
     let directory = tempfile::tempdir().unwrap();

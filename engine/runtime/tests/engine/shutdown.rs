@@ -1,8 +1,8 @@
 //! What is left of a shutdown's deadline when a part of the engine uses up its share.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
-use tidewater::{Engine, Settings, Source, SourceState, SourceStatus};
+use tidewater::{Engine, EngineState, Settings, Source, SourceState, SourceStatus};
 use tidewater_connector_api::{ReadError, SourceCapabilities, SourceContext};
 use tokio::time::Instant;
 
@@ -43,4 +43,20 @@ async fn a_source_that_does_not_stop_leaves_half_of_the_deadline_to_the_rest() {
     assert!((5_000..5_100).contains(&taken.as_millis()), "{taken:?}");
     assert_eq!(report.epoch, accepted.epoch);
     assert_eq!(engine.status().checkpoint.unwrap().epoch, report.epoch, "it is in a checkpoint");
+}
+
+#[tokio::test]
+async fn a_shutdown_that_was_given_up_while_it_waited_for_sinks_can_be_asked_for_again() {
+    let record = SinkRecord::new();
+    record.failures.store(u64::MAX, Ordering::SeqCst);
+    let engine =
+        Engine::builder(&pipeline()).settings(eager()).sink("sink", TestSink(record)).start().await.unwrap();
+    soon(engine.ingest(order("u1", "m1"))).await.unwrap();
+    soon(engine.flush()).await.unwrap();
+    // Everything has been published long before that.
+    let first = engine.shutdown(Duration::from_secs(3_600));
+    assert!(tokio::time::timeout(Duration::from_millis(500), first).await.is_err());
+    let report = soon(engine.shutdown(Duration::from_secs(3_600))).await.unwrap();
+    assert_eq!(report.undelivered_sinks, ["sink"]);
+    assert_eq!(engine.state(), EngineState::Stopped);
 }

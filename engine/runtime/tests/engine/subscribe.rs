@@ -105,6 +105,30 @@ async fn a_subscriber_that_does_not_keep_up_gets_a_new_snapshot() {
 }
 
 #[tokio::test]
+async fn a_subscriber_to_a_rare_segment_does_not_keep_the_batches_of_all_others() {
+    let settings = Settings { subscriber_bytes: 1, ..Settings::default() };
+    let engine = Engine::builder(&pipeline()).settings(settings).start().await.unwrap();
+    let mut subscription = engine.subscribe("loyal").unwrap();
+    let mut fold = Fold::new();
+    soon(engine.flush()).await.unwrap();
+    let mut last = 0;
+    for n in 0..12 {
+        last = soon(engine.ingest(order(&format!("u{}", n / 3), &format!("m{n}")))).await.unwrap().epoch;
+    }
+    soon(engine.flush()).await.unwrap();
+    // It holds the first epoch in which someone became loyal, and the second one is too much.
+    fold.until(&mut subscription, last).await;
+    assert_eq!((fold.snapshots, fold.lagged, fold.members.len()), (2, 7, 4));
+    // From there on it keeps up.
+    for n in 12..24 {
+        let epoch = soon(engine.ingest(order(&format!("u{}", n / 3), &format!("m{n}")))).await.unwrap().epoch;
+        fold.until(&mut subscription, epoch).await;
+    }
+    assert_eq!((fold.snapshots, fold.members.len()), (2, 8));
+    stop(&engine).await;
+}
+
+#[tokio::test]
 async fn quiet_epochs_are_told_together_and_other_segments_not_at_all() {
     let settings = Settings { subscriber_deltas: 1, ..Settings::default() };
     let engine = Engine::builder(&pipeline()).settings(settings).start().await.unwrap();
