@@ -87,7 +87,7 @@ struct Row {
     segment: u32,
     profile: ProfileId,
     change: Change,
-    reason: (u32, u32),
+    reason: Span,
     values: (u32, u32),
     /// Rows of one detail have the same reason and values.
     detail: u32,
@@ -98,7 +98,14 @@ struct Row {
 struct ValueRow {
     identifier: u16,
     more: u32,
-    text: (u32, u32),
+    text: Span,
+}
+
+/// A piece of the text of a batch, which is more than 4 GiB when millions of profiles exit at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Span {
+    start: u64,
+    len: u32,
 }
 
 /// One delta of a batch.
@@ -177,8 +184,8 @@ impl DeltaBatch {
             + self.text.capacity()
     }
 
-    fn slice(&self, (start, end): (u32, u32)) -> &str {
-        &self.text[start as usize..end as usize]
+    fn slice(&self, Span { start, len }: Span) -> &str {
+        &self.text[start as usize..][..len as usize]
     }
 }
 

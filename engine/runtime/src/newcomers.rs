@@ -11,17 +11,16 @@ use tidewater_storage::{Manifest, NewBatch, Pushed, StateReader, StorageError};
 
 use crate::{delivery::codec, error::Error, lockstep::Lockstep, opening::OpenSink};
 
-/// Gives the sinks that are new the members as of a checkpoint, which the engine is to begin with. False if they are too
-/// many: then the new sinks have to get everything from the log.
+/// Gives the sinks that are new the members as of a checkpoint, which the engine is to begin with.
 pub(crate) fn give_members(
     state: &StateReader,
     plan: &Arc<Plan>,
     manifest: &Manifest,
     sinks: &mut HashMap<String, OpenSink>,
-) -> Result<bool, Error> {
+) -> Result<(), Error> {
     let mut new: Vec<_> = sinks.iter_mut().filter(|(_, sink)| sink.is_new()).collect();
     if new.is_empty() {
-        return Ok(true);
+        return Ok(());
     }
     let batch = members_at(state, plan, manifest)?;
     for (name, sink) in &mut new {
@@ -31,12 +30,9 @@ pub(crate) fn give_members(
             members = batch.len(),
             "a new sink begins with the members"
         );
-        match give(sink, &batch) {
-            Err(StorageError::Refused { .. }) => return Ok(false),
-            given => given?,
-        }
+        give(sink, &batch)?;
     }
-    Ok(true)
+    Ok(())
 }
 
 fn give(sink: &mut OpenSink, batch: &DeltaBatch) -> Result<(), StorageError> {

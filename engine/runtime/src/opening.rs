@@ -121,19 +121,14 @@ impl Opening {
         let last = log.durable_epoch();
         let (known, behind) = known(state.reader(), &stored, &sinks, last)?;
         let history = History { state: state.reader(), stored: &stored, key: state.meta().key, workers: 1 };
-        let mut found = find(&history, &checkpoints, &known, last, first)?;
+        let found = find(&history, &checkpoints, &known, last, first)?;
         let corrections = corrections(&history, behind.into_iter())?;
         if let Some(usable) = &found.usable {
             let is_there = |name: &String| usable.delivered.contains(name) && !corrections.contains_key(name);
             for (_, sink) in sinks.iter_mut().filter(|(name, _)| is_there(name)) {
                 sink.has = sink.has.max(usable.epoch);
             }
-            if !newcomers::give_members(state.reader(), &plan, usable, &mut sinks)? {
-                tracing::warn!(
-                    "too many members for a new sink to begin with: it gets everything from the log"
-                );
-                found.usable = None;
-            }
+            newcomers::give_members(state.reader(), &plan, usable, &mut sinks)?;
         }
         if let (None, Some(retired)) = (&found.usable, retired) {
             return Err(no_checkpoint(retired, &self.path, &sinks));

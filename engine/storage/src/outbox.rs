@@ -16,7 +16,9 @@ use tidewater_model::HashKey;
 
 use crate::error::StorageError;
 use crate::files::{Files, Mode, write_full};
-use crate::frame::{FILE_HEADER_LEN, FRAME_HEADER_LEN, FileHeader, FrameWriter, Kind, Recovered};
+use crate::frame::{
+    FILE_HEADER_LEN, FRAME_HEADER_LEN, FileHeader, FrameWriter, Kind, MAX_PAYLOAD, Recovered,
+};
 use crate::state::Claim;
 
 use entry::{Entry, encode};
@@ -33,11 +35,14 @@ pub struct OutboxOptions {
     pub max_bytes: u64,
     /// A file of at least this many bytes is ended and a new one begun; a file is removed once all of it is acknowledged.
     pub file_bytes: u64,
+    /// A batch of more bytes is written in pieces: an epoch in which millions exit at once is more than one entry may hold. At
+    /// most half of [`MAX_PAYLOAD`](crate::MAX_PAYLOAD).
+    pub piece_bytes: usize,
 }
 
 impl Default for OutboxOptions {
     fn default() -> Self {
-        Self { max_bytes: 1 << 30, file_bytes: 16 << 20 }
+        Self { max_bytes: 1 << 30, file_bytes: 16 << 20, piece_bytes: MAX_PAYLOAD / 2 }
     }
 }
 
@@ -154,12 +159,23 @@ impl Outbox {
     ///
     /// # Errors
     ///
-    /// [`StorageError::NoSpace`], [`StorageError::Refused`] above [`MAX_PAYLOAD`](crate::MAX_PAYLOAD): it was not
-    /// taken. Others: see [`Outbox`].
+    /// [`StorageError::NoSpace`]: it was not taken. Others: see [`Outbox`].
     pub fn push(&mut self, batch: NewBatch<'_>, is_held: bool) -> Result<Pushed, StorageError> {
         let NewBatch { after, epoch, context, bytes } = batch;
-        let entry = encode(&Entry::Batch { after, epoch })?;
-        let size = (FRAME_HEADER_LEN + entry.len() + bytes.len()) as u64;
+        let most = self.options.piece_bytes.clamp(1, MAX_PAYLOAD / 2);
+        let pieces = bytes.len().div_ceil(most).saturating_sub(1);
+        let (first, rest) = bytes.split_at(pieces * most);
+        let mut entries = Vec::new();
+        for (number, piece) in (0..).zip(first.chunks(most)) {
+            entries.push((encode(&Entry::Piece { number })?, piece));
+        }
+        let last = match pieces {
+            0 => Entry::Batch { after, epoch },
+            _ => Entry::Rest { after, epoch, pieces: pieces as u32 },
+        };
+        entries.push((encode(&last)?, rest));
+        let size_of = |(entry, bytes): &(Vec<u8>, &[u8])| FRAME_HEADER_LEN + entry.len() + bytes.len();
+        let size = entries.iter().map(size_of).sum::<usize>() as u64;
         if !is_held && self.batches > 0 && self.bytes + size > self.options.max_bytes {
             return Ok(Pushed::Full);
         }
@@ -167,7 +183,7 @@ impl Outbox {
             self.end_file();
             self.context = context.to_vec();
         }
-        self.append(epoch, &entry, bytes)?;
+        self.append(epoch, &entries)?;
         self.extend(after, epoch);
         if !is_held {
             self.batches += 1;
@@ -182,7 +198,7 @@ impl Outbox {
     ///
     /// As [`push`](Self::push).
     pub fn quiet(&mut self, after: u64, through: u64) -> Result<(), StorageError> {
-        self.append(through, &encode(&Entry::Quiet { after, through })?, &[])?;
+        self.append(through, &[(encode(&Entry::Quiet { after, through })?, &[])])?;
         self.extend(after, through);
         Ok(())
     }
@@ -231,7 +247,8 @@ impl Outbox {
         self.span.through = self.span.through.max(through);
     }
 
-    fn append(&mut self, epoch: u64, entry: &[u8], bytes: &[u8]) -> Result<(), StorageError> {
+    /// Appends entries that belong together, so they come into one file.
+    fn append(&mut self, epoch: u64, entries: &[(Vec<u8>, &[u8])]) -> Result<(), StorageError> {
         if self.writer.as_ref().is_some_and(|writer| writer.len() >= self.options.file_bytes) {
             self.end_file();
         }
@@ -242,7 +259,9 @@ impl Outbox {
                 self.writer.insert(writer)
             }
         };
-        writer.append(entry, bytes)?;
+        for (entry, bytes) in entries {
+            writer.append(entry, bytes)?;
+        }
         if let Some(kept) = self.kept.back_mut() {
             kept.last = epoch;
         }

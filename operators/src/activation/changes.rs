@@ -27,8 +27,8 @@ pub(crate) struct ChangeRow {
 /// Identifiers and reason of one or more changes of one profile.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Detail {
-    /// Part of `text`.
-    pub(crate) reason: (u32, u32),
+    /// Part of `text`: where it begins, and its length.
+    pub(crate) reason: (u64, u32),
     /// Part of `members`.
     pub(crate) members: (u32, u32),
     pub(crate) cause: Cause,
@@ -73,17 +73,18 @@ impl Changes {
     pub(crate) fn detail(&mut self, members: impl Iterator<Item = Member>, cause: Cause) -> u32 {
         let start = self.members.len() as u32;
         self.members.extend(members);
-        let reason = (self.text.len() as u32, self.text.len() as u32);
+        let reason = (self.text.len() as u64, 0);
         self.details.push(Detail { reason, members: (start, self.members.len() as u32), cause });
         self.details.len() as u32 - 1
     }
 
     /// A detail with the members of another one and a reason of its own.
     pub(crate) fn detail_like(&mut self, detail: u32, write: impl FnOnce(&mut String)) -> u32 {
-        let start = self.text.len() as u32;
+        let start = self.text.len();
         write(&mut self.text);
+        let reason = (start as u64, (self.text.len() - start) as u32);
         let like = self.details[detail as usize];
-        self.details.push(Detail { reason: (start, self.text.len() as u32), ..like });
+        self.details.push(Detail { reason, ..like });
         self.details.len() as u32 - 1
     }
 }

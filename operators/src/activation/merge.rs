@@ -97,7 +97,7 @@ fn add(
     if last.reason == Some((part, row.detail)) {
         builder.same_reason();
     } else {
-        let reason = &parts[part].text[detail.reason.0 as usize..detail.reason.1 as usize];
+        let reason = &parts[part].text[detail.reason.0 as usize..][..detail.reason.1 as usize];
         write_reason(builder, reason, detail.cause, row.profile);
         last.reason = Some((part, row.detail));
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    delta::{Change, DeltaBatch, DeltaNames, Row, ValueRow},
+    delta::{Change, DeltaBatch, DeltaNames, Row, Span, ValueRow},
     order,
     profile::ProfileId,
     time::Timestamp,
@@ -36,13 +36,13 @@ impl DeltaBatchBuilder {
     /// [`identifier`](Self::identifier).
     pub fn delta(&mut self, segment: usize, profile: ProfileId, change: Change) {
         let batch = &mut self.batch;
-        let text = batch.text.len() as u32;
+        let reason = Span { start: batch.text.len() as u64, len: 0 };
         let values = batch.values.len() as u32;
         batch.rows.push(Row {
             segment: segment as u32,
             profile,
             change,
-            reason: (text, text),
+            reason,
             values: (values, values),
             detail: batch.details,
         });
@@ -53,9 +53,8 @@ impl DeltaBatchBuilder {
     pub fn reason(&mut self, text: &str) {
         self.own_detail();
         self.batch.text.push_str(text);
-        let end = self.batch.text.len() as u32;
         if let Some(row) = self.batch.rows.last_mut() {
-            row.reason.1 = end;
+            row.reason.len += text.len() as u32;
         }
     }
 
@@ -69,9 +68,8 @@ impl DeltaBatchBuilder {
     /// Adds a value to the last delta; values come sorted by (identifier, value), at most [`MAX_LISTED_VALUES`]
     /// of one identifier.
     pub fn identifier(&mut self, identifier: usize, value: &str) {
-        let start = self.batch.text.len() as u32;
+        let text = Span { start: self.batch.text.len() as u64, len: value.len() as u32 };
         self.batch.text.push_str(value);
-        let text = (start, self.batch.text.len() as u32);
         self.value_row(ValueRow { identifier: identifier as u16, more: 0, text });
     }
 
@@ -89,7 +87,7 @@ impl DeltaBatchBuilder {
 
     /// Says that `count` further values of an identifier are not listed.
     pub fn more(&mut self, identifier: usize, count: u32) {
-        self.value_row(ValueRow { identifier: identifier as u16, more: count, text: (0, 0) });
+        self.value_row(ValueRow { identifier: identifier as u16, more: count, text: Span::default() });
     }
 
     /// The batch, sorted by (segment name, profile, change).

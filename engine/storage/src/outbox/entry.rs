@@ -48,6 +48,44 @@ pub(super) enum Entry {
         after: u64,
         through: u64,
     },
+    /// A piece of the batch that follows, which is too large for one entry. One that is followed by piece 0 is of no use: there
+    /// was no room for the rest.
+    Piece {
+        number: u32,
+    },
+    /// A batch behind its first `pieces`.
+    Rest {
+        after: u64,
+        epoch: u64,
+        pieces: u32,
+    },
+}
+
+/// The pieces of a batch, in order.
+#[derive(Default)]
+pub(super) struct Pieces {
+    pub(super) bytes: Vec<u8>,
+    count: u32,
+    /// What they take in the file.
+    pub(super) size: u64,
+}
+
+impl Pieces {
+    /// Takes the next one. False if it is not the next.
+    pub(super) fn add(&mut self, number: u32, bytes: &[u8], size: u64) -> bool {
+        if number == 0 {
+            *self = Self::default();
+        }
+        let is_next = number == self.count;
+        self.bytes.extend_from_slice(bytes);
+        (self.count, self.size) = (self.count.saturating_add(1), self.size + size);
+        is_next
+    }
+
+    /// All of them, if they are as many as that.
+    pub(super) fn take(&mut self, count: u32) -> Option<Self> {
+        Some(std::mem::take(self)).filter(|pieces| pieces.count == count)
+    }
 }
 
 pub(super) fn encode(entry: &Entry) -> Result<Vec<u8>, StorageError> {

@@ -3,15 +3,19 @@
 use std::sync::Arc;
 
 use super::Outbox;
-use super::entry::{Entry, StoredBatch, decode};
+use super::entry::{Entry, Pieces, StoredBatch, decode};
 use crate::error::StorageError;
 use crate::frame::{FrameReader, Kind, Step};
+
+/// Why a batch in pieces can't be read.
+pub(super) const PIECE_MISSING: &str = "a piece of a batch is missing";
 
 /// Where reading has come to.
 pub(super) struct Reader {
     pub(super) number: u64,
     frames: FrameReader,
     context: Arc<[u8]>,
+    pieces: Pieces,
 }
 
 impl Outbox {
@@ -42,16 +46,36 @@ impl Outbox {
             };
             match decode(&reader.frames, &payload)? {
                 (Entry::Context { .. }, used) => reader.context = payload[used..].into(),
+                (Entry::Piece { number }, used) => {
+                    if !reader.pieces.add(number, &payload[used..], frame.end - frame.offset) {
+                        return Err(reader.frames.damaged(PIECE_MISSING));
+                    }
+                }
                 (Entry::Batch { epoch, .. }, used) if epoch > behind => {
                     let (context, bytes) = (Arc::clone(&reader.context), payload.split_off(used));
-                    self.batches -= 1;
-                    self.bytes = self.bytes.saturating_sub(frame.end - frame.offset);
+                    self.read_one(frame.end - frame.offset);
                     return Ok(Some(StoredBatch { epoch, context, bytes }));
                 }
-                _ => {}
+                (Entry::Rest { epoch, pieces, .. }, used) => {
+                    let Some(Pieces { mut bytes, size, .. }) = reader.pieces.take(pieces) else {
+                        return Err(reader.frames.damaged(PIECE_MISSING));
+                    };
+                    if epoch > behind {
+                        let context = Arc::clone(&reader.context);
+                        bytes.extend_from_slice(&payload[used..]);
+                        self.read_one(size + frame.end - frame.offset);
+                        return Ok(Some(StoredBatch { epoch, context, bytes }));
+                    }
+                }
+                (Entry::Batch { .. } | Entry::Quiet { .. }, _) => {}
             }
         }
         Ok(None)
+    }
+
+    fn read_one(&mut self, size: u64) {
+        self.batches -= 1;
+        self.bytes = self.bytes.saturating_sub(size);
     }
 
     fn reader(&mut self) -> Result<Option<&mut Reader>, StorageError> {
@@ -64,6 +88,6 @@ impl Outbox {
 
     fn read_from(&self, number: u64) -> Result<Reader, StorageError> {
         let frames = FrameReader::open(&*self.files, &self.path(number), Kind::Outbox)?;
-        Ok(Reader { number, frames, context: Arc::default() })
+        Ok(Reader { number, frames, context: Arc::default(), pieces: Pieces::default() })
     }
 }

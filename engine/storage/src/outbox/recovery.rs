@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::entry::{Entry, decode};
+use super::entry::{Entry, Pieces, decode};
+use super::reader::PIECE_MISSING;
 use super::{Kept, file_name};
 use crate::error::StorageError;
 use crate::files::{Files, Mode};
@@ -115,7 +116,7 @@ fn scan(
     let mut reader = FrameReader::open(files, path, Kind::Outbox)?;
     let header = *reader.header();
     let mut file = Scanned { number, header, last: 0, synced: FILE_HEADER_LEN, end: FILE_HEADER_LEN };
-    let mut payload = Vec::new();
+    let (mut payload, mut pieces) = (Vec::new(), Pieces::default());
     let detail = loop {
         let frame = match reader.next(&mut payload, 0)? {
             Step::End => return Ok(file),
@@ -123,7 +124,17 @@ fn scan(
             Step::Frame(frame) => frame,
         };
         let Ok((entry, _)) = decode(&reader, &payload) else { break "an entry cannot be decoded" };
+        let size = frame.end - frame.offset;
+        let (entry, size) = match entry {
+            Entry::Rest { after, epoch, pieces: count } => match pieces.take(count) {
+                Some(pieces) => (Entry::Batch { after, epoch }, pieces.size + size),
+                None => break PIECE_MISSING,
+            },
+            entry => (entry, size),
+        };
         match entry {
+            Entry::Piece { number } if !pieces.add(number, &[], size) => break PIECE_MISSING,
+            Entry::Piece { .. } | Entry::Rest { .. } => {}
             Entry::Context { durable_before: before } => *durable_before = before.max(*durable_before),
             // Acknowledged, or no news.
             Entry::Batch { epoch: last, .. } | Entry::Quiet { through: last, .. }
@@ -137,7 +148,7 @@ fn scan(
             Entry::Batch { epoch, .. } => {
                 (found.through, file.last) = (epoch, epoch);
                 found.batches += 1;
-                found.bytes += frame.end - frame.offset;
+                found.bytes += size;
             }
             Entry::Quiet { through, .. } => (found.through, file.last) = (through, through),
         }

@@ -8,7 +8,11 @@ use super::*;
 use crate::{NewBatch, Outbox, OutboxOptions, Pushed, Span, StoredBatch};
 
 fn outbox(state: &StateDir, max_bytes: u64, file_bytes: u64, acknowledged: u64) -> Outbox {
-    state.open_outbox("slow", OutboxOptions { max_bytes, file_bytes }, acknowledged).unwrap().0
+    // Of 0 to 89 bytes: many are in pieces.
+    state
+        .open_outbox("slow", OutboxOptions { max_bytes, file_bytes, piece_bytes: 40 }, acknowledged)
+        .unwrap()
+        .0
 }
 
 fn reopened(state: &StateDir, file_bytes: u64, acknowledged: u64) -> Outbox {
@@ -193,8 +197,13 @@ fn what_is_damaged_is_cut_off_with_all_behind_it() {
             bytes[at] ^= 4;
             copy.set_contents(path, &bytes);
             let state = state(&copy);
-            let (mut found, cut) =
-                state.open_outbox("slow", OutboxOptions { max_bytes: 1 << 20, file_bytes: 200 }, 0).unwrap();
+            let (mut found, cut) = state
+                .open_outbox(
+                    "slow",
+                    OutboxOptions { max_bytes: 1 << 20, file_bytes: 200, piece_bytes: 40 },
+                    0,
+                )
+                .unwrap();
             assert!(cut.is_some(), "{place} at {at}");
             let through = found.span().through;
             assert!(through < 20 && Some(through) >= before, "{place} at {at}");
