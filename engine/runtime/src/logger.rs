@@ -97,6 +97,12 @@ impl LogEntry {
         }
     }
 
+    /// How many bytes its events have, accepted and refused.
+    fn event_bytes(&self) -> u64 {
+        let refused = self.rejects.iter().map(|reject| self.batches[reject.batch].events.get(reject.index));
+        self.accepted().chain(refused).map(|event| event.len() as u64).sum()
+    }
+
     /// Resolves the receipts and gives the buffers back.
     pub(crate) fn done(self, intake: &Intake) {
         for (receipt, accepted) in self.receipts {
@@ -172,9 +178,12 @@ impl Logger {
     }
 
     /// Appends this message and all that wait behind it, then syncs once.
+    ///
+    /// From the first refused event on, epochs are appended once the quarantine is synced: a source's position in one of them may lie
+    /// behind that event, and of two files that are not synced a power cut may keep either.
     fn group(&mut self, first: ToLog, group: &mut Vec<LogEntry>) -> Result<(), Error> {
         let mut next = Some(first);
-        let (mut bytes, mut refused) = (0, false);
+        let (mut bytes, mut grown, mut refused, mut appended) = (0, 0, false, 0);
         let (mut removals, mut extents) = (Vec::new(), Vec::new());
         while let Some(message) = next {
             match message {
@@ -182,16 +191,26 @@ impl Logger {
                     // In the group before it is written: a failure must reach its receipts too.
                     group.push(entry);
                     let entry = &group[group.len() - 1];
+                    self.keep_refused(entry)?;
                     refused |= !entry.rejects.is_empty();
-                    let with = (&*self.trouble, &*self.lifecycle);
-                    bytes += write(&mut self.log, &mut self.refused, entry, with)?;
+                    let waits = refused;
+                    #[cfg(feature = "planted-bugs")]
+                    let waits = waits && {
+                        use tidewater_storage::planted::{Bug, active};
+                        !active(Bug::LogAheadOfQuarantine)
+                    };
+                    if waits {
+                        bytes += entry.event_bytes();
+                    } else {
+                        let written = self.append(entry)?;
+                        (bytes, grown, appended) = (bytes + written, grown + written, group.len());
+                    }
                 }
                 ToLog::Remove(removal, done) => removals.push((removal, done)),
                 ToLog::Extent(done) => extents.push(done),
             }
             next = if bytes < GROUP_BYTES { self.receiver.try_recv().ok() } else { None };
         }
-        let started = Instant::now();
         #[cfg(feature = "planted-bugs")]
         {
             use tidewater_storage::planted::{Bug, active};
@@ -203,10 +222,14 @@ impl Logger {
         if refused {
             self.refused.sync()?;
         }
-        if bytes > 0 {
+        for entry in &group[appended..] {
+            grown += self.append(entry)?;
+        }
+        if grown > 0 {
+            let started = Instant::now();
             self.log.sync()?;
             self.metrics.log_synced(started.elapsed());
-            self.metrics.log_bytes.add(bytes);
+            self.metrics.log_bytes.add(grown);
         }
         for (removal, done) in removals {
             // Whoever asked may have gone.
@@ -216,6 +239,24 @@ impl Logger {
             let _ = done.send(Extent::of(&self.log, self.refused.quarantine()).map_err(Error::from));
         }
         Ok(())
+    }
+
+    /// Puts an entry's refused events into quarantine, waiting for room on the disk.
+    fn keep_refused(&mut self, entry: &LogEntry) -> Result<(), Error> {
+        let Self { refused, trouble, lifecycle, .. } = self;
+        entry.rejects.iter().try_for_each(|reject| {
+            let is_again = entry.batches[reject.batch].is_again;
+            trouble.with_room(lifecycle, || refused.keep(&entry.record(reject), is_again))
+        })
+    }
+
+    /// Appends an entry's epoch, waiting for room on the disk; returns the bytes the log has grown.
+    fn append(&mut self, entry: &LogEntry) -> Result<u64, Error> {
+        let Self { log, trouble, lifecycle, .. } = self;
+        match &entry.header {
+            None => Ok(0),
+            Some(header) => trouble.with_room(lifecycle, || log.append_events(header, entry.accepted())),
+        }
     }
 
     /// Tells everyone that the group is durable.
@@ -230,23 +271,6 @@ impl Logger {
         // has failed, and the receipts tell it.
         let _ = self.publisher.send(ToPublisher::Durable(epoch));
         group.drain(..).for_each(|entry| entry.done(&self.intake));
-    }
-}
-
-/// Appends an entry and its refused events, waiting for room on the disk; returns the bytes the log has grown.
-fn write(
-    log: &mut LogWriter,
-    refused: &mut Refused,
-    entry: &LogEntry,
-    (trouble, lifecycle): (&Trouble, &Lifecycle),
-) -> Result<u64, Error> {
-    for reject in &entry.rejects {
-        let is_again = entry.batches[reject.batch].is_again;
-        trouble.with_room(lifecycle, || refused.keep(&entry.record(reject), is_again))?;
-    }
-    match &entry.header {
-        None => Ok(0),
-        Some(header) => trouble.with_room(lifecycle, || log.append_events(header, entry.accepted())),
     }
 }
 

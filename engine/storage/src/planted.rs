@@ -17,6 +17,8 @@ pub enum Bug {
     RepetitionAnsweredAtOnce,
     /// Refused events are answered before the quarantine is synced.
     QuarantineNotSynced,
+    /// An epoch is written before the refused events that a position in it lies behind are synced.
+    LogAheadOfQuarantine,
     /// Deltas leave when they are computed.
     LetOutBeforeDurable,
     /// Where a source resumes is stored with the epoch before that of its events.
@@ -45,10 +47,11 @@ pub enum Bug {
 
 impl Bug {
     /// Every one, in the order of their declaration.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::AcknowledgedBeforeSync,
         Self::RepetitionAnsweredAtOnce,
         Self::QuarantineNotSynced,
+        Self::LogAheadOfQuarantine,
         Self::LetOutBeforeDurable,
         Self::PositionAheadOfLog,
         Self::AcknowledgedAheadOfDelivery,

@@ -79,13 +79,14 @@ fn answered(evidence: &Evidence, replayed: &Replayed) -> Result<(), String> {
         }
     }
     for number in world.taped.keys() {
-        if !tape.contains_key(number) {
+        if is_usable(&evidence.tape[*number]) && !tape.contains_key(number) {
             return Err(format!("event {number} of the tape was answered and is not in the log"));
         }
     }
-    let usable = world.clients.events.iter().filter(|event| is_usable(event)).count();
-    if clients.len() != usable || tape.len() != evidence.tape.len() {
-        let (of, taped) = (evidence.tape.len(), tape.len());
+    let count = |events: &[String]| events.iter().filter(|event| is_usable(event)).count();
+    let (usable, of) = (count(&world.clients.events), count(&evidence.tape));
+    if clients.len() != usable || tape.len() != of {
+        let taped = tape.len();
         return Err(format!(
             "the log has {taped} of {of} events of the tape, {} of {usable} of clients",
             clients.len()
@@ -94,7 +95,7 @@ fn answered(evidence: &Evidence, replayed: &Replayed) -> Result<(), String> {
     Ok(())
 }
 
-/// What was answered as refused is in quarantine.
+/// What was answered as refused is in quarantine, and so is what can't be used of the tape, which was read to its end.
 fn refused(evidence: &Evidence, reader: &StateReader) -> Result<(), String> {
     let mut kept = BTreeSet::new();
     for record in reader.quarantine(Filter::All).map_err(|error| error.to_string())? {
@@ -102,8 +103,11 @@ fn refused(evidence: &Evidence, reader: &StateReader) -> Result<(), String> {
         kept.insert(String::from_utf8_lossy(&record.bytes).into_owned());
     }
     let clients = &evidence.world.clients;
-    match clients.refused.iter().find(|number| !kept.contains(&clients.events[**number])) {
-        Some(number) => Err(format!("event {number} was answered as refused and is not in quarantine")),
+    if let Some(number) = clients.refused.iter().find(|number| !kept.contains(&clients.events[**number])) {
+        return Err(format!("event {number} was answered as refused and is not in quarantine"));
+    }
+    match evidence.tape.iter().find(|event| !is_usable(event) && !kept.contains(*event)) {
+        Some(event) => Err(format!("the tape is read, and this of it is not in quarantine: {event}")),
         None => Ok(()),
     }
 }

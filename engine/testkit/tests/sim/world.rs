@@ -145,7 +145,7 @@ impl World {
     }
 }
 
-/// Whether the engine can use an event of a client.
+/// Whether the engine can use an event.
 pub(super) fn is_usable(event: &str) -> bool {
     event.contains("userId") || event.contains("anonymousId")
 }
