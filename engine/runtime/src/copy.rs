@@ -3,13 +3,22 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use tidewater_storage::{
     Copied, Extent, LogOptions, NewState, QuarantineOptions, StateDir, StateReader, StorageError,
 };
 
-use crate::{engine::Engine, error::Error, opening::report, sequencer::message::Message};
+use crate::{
+    engine::{Engine, Shared},
+    error::Error,
+    opening::report,
+    sequencer::message::Message,
+};
+
+/// How often it is looked whether the log waits for room, while its answer is waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 impl Engine {
     /// Makes a checkpoint, and copies the state directory to another one, which must be empty or not there. Nothing waits
@@ -46,7 +55,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Config`] without a state directory; [`Error::Storage`] if the copy can't be written, or something stands where
-    /// it should; [`Error::Failed`] if there can be no checkpoint; [`Error::Closed`] once the engine has ended. What has
+    /// it should, or the log waits for room on the disk, which the copy keeps others from making; [`Error::Failed`] if there can be
+    /// no checkpoint; [`Error::Closed`] once the engine has ended. What has
     /// been written of the copy by then is refused by everything that opens it.
     pub async fn copy_to(&self, to: impl Into<PathBuf>) -> Result<Copied, Error> {
         let Some(state) = self.shared.state.clone() else {
@@ -55,10 +65,27 @@ impl Engine {
         self.checkpoint().await?;
         let (shared, to) = (Arc::clone(&self.shared), to.into());
         let runtime = tokio::runtime::Handle::current();
-        let copying = tokio::task::spawn_blocking(move || {
-            state.copy_to(&to, || runtime.block_on(shared.request(Message::Extent))?)
-        });
+        let copying =
+            tokio::task::spawn_blocking(move || state.copy_to(&to, || runtime.block_on(extent(&shared))));
         copying.await.map_err(|_| Error::failed("copying panicked"))?
+    }
+}
+
+/// How far log and quarantine go. While a copy is made nothing is removed, so a log that waits for room on the disk may wait
+/// for just this copy: it is given up.
+async fn extent(shared: &Shared) -> Result<Extent, Error> {
+    let mut answer = std::pin::pin!(shared.request(Message::Extent));
+    loop {
+        if let Ok(extent) = tokio::time::timeout(LOOK_EVERY, &mut answer).await {
+            return extent?;
+        }
+        if let Some(trouble) = shared.trouble.log() {
+            let detail = format!(
+                "the copy is given up, and what there is of it can be removed: while it is made the log may wait for room for good \
+                 ({trouble})"
+            );
+            return Err(StorageError::Refused { detail }.into());
+        }
     }
 }
 

@@ -138,3 +138,30 @@ async fn a_full_disk_makes_events_wait() {
     assert_eq!(engine.status().log_trouble, None);
     soon(engine.shutdown(Duration::from_secs(30))).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_is_given_up_while_the_log_waits_for_room() {
+    let files = SimFiles::new();
+    let engine = start(&files).await;
+    soon(engine.ingest(order(1))).await.unwrap();
+    // The disk is full for the log, once the copy has begun.
+    let waiting = Arc::new(Mutex::new(None));
+    let (inside, sender) = (Arc::clone(&waiting), engine.clone());
+    files.on_call(Some(Arc::new(move |operation, path| {
+        let mut waiting = inside.lock().unwrap();
+        if waiting.is_none() && path.starts_with("copy") {
+            *waiting = Some(sender.try_ingest(order(2)).unwrap());
+        }
+        let is_full = waiting.is_some() && operation == Operation::Write && path.starts_with("state/log");
+        is_full.then_some(Fault::Error(ErrorKind::StorageFull))
+    })));
+    let given_up = soon(engine.copy_to("copy")).await.unwrap_err().to_string();
+    assert!(given_up.contains("the copy is given up") && given_up.contains("no space left"), "{given_up}");
+    assert!(engine.status().log_trouble.is_some());
+    files.on_call(None);
+    let waiting = waiting.lock().unwrap().take().unwrap();
+    assert_eq!(soon(waiting).await.unwrap().epoch, 2);
+    let copied = soon(engine.copy_to("another")).await.unwrap();
+    assert_eq!(copied.epoch, 2);
+    soon(engine.shutdown(Duration::from_secs(30))).await.unwrap();
+}

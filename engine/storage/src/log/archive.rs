@@ -7,7 +7,7 @@ use tidewater_model::HashKey;
 
 use crate::copy::Holds;
 use crate::error::StorageError;
-use crate::log::place::LogPlace;
+use crate::log::place::{LogPlace, is_missing};
 use crate::log::sealed::{self, SealedFile};
 use crate::meta::MetaFile;
 use crate::state::Claim;
@@ -50,7 +50,8 @@ impl LogArchive {
     }
 
     /// Seals a file of [`unsealed`](Self::unsealed). `go_on` is asked before each block of about a megabyte, and may take
-    /// its time; once it says no, nothing has changed and `None` is returned.
+    /// its time; once it says no, nothing has changed and `None` is returned. While a copy of the directory is made both forms
+    /// stay, and the file is one of `unsealed` until a later call.
     ///
     /// # Errors
     ///
@@ -62,6 +63,9 @@ impl LogArchive {
         first_epoch: u64,
         go_on: &mut dyn FnMut() -> bool,
     ) -> Result<Option<SealedFile>, StorageError> {
+        if let Some(file) = self.sealed_before(first_epoch)? {
+            return Ok(Some(file));
+        }
         let plain = self.place.open_plain(first_epoch)?;
         let to = self.place.sealing_path(first_epoch);
         let Some(file) = sealed::write(self.place.files(), &to, self.key, plain, go_on)? else {
@@ -70,11 +74,36 @@ impl LogArchive {
         self.place.put_sealed(first_epoch)?;
         // The only other copy goes when this one has been read.
         self.place.open_sealed(first_epoch)?.check()?;
-        // Where a copy is being made of it, it stays, and is sealed once more.
-        if let Some(_removing) = self.holds.removing() {
-            self.place.remove_plain(first_epoch)?;
-        }
+        self.remove_plain(first_epoch)?;
         Ok(Some(file))
+    }
+
+    /// Does with a file that is sealed already what an earlier call had to leave: once no copy is made any more its plain form
+    /// goes. That takes no room, which there may be none of. `None`: it is not sealed, or its sealed form is damaged.
+    fn sealed_before(&self, first_epoch: u64) -> Result<Option<SealedFile>, StorageError> {
+        let sealed = match self.place.open_sealed(first_epoch) {
+            Err(error) if is_missing(&error) => return Ok(None),
+            Err(StorageError::Damaged { .. }) => return Ok(None),
+            sealed => sealed?,
+        };
+        let file = sealed.info();
+        if self.holds.removing().is_none() {
+            return Ok(Some(file));
+        }
+        match sealed.check() {
+            Err(StorageError::Damaged { .. }) => return Ok(None),
+            checked => checked?,
+        }
+        self.remove_plain(first_epoch)?;
+        Ok(Some(file))
+    }
+
+    /// Removes the plain form of a file that is sealed, unless a copy is being made of it: then a later call does.
+    fn remove_plain(&self, first_epoch: u64) -> Result<(), StorageError> {
+        match self.holds.removing() {
+            Some(_removing) => self.place.remove_plain(first_epoch),
+            None => Ok(()),
+        }
     }
 
     /// The sealed files with nothing but sealed ones before them, oldest first, and the bytes of all files of the log.

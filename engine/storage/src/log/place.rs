@@ -213,6 +213,6 @@ fn base_of(name: &str, suffix: &str) -> Option<u64> {
     name.strip_suffix(suffix).filter(|digits| digits.len() == 20)?.parse().ok()
 }
 
-fn is_missing(error: &StorageError) -> bool {
+pub(super) fn is_missing(error: &StorageError) -> bool {
     matches!(error, StorageError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
 }

@@ -151,6 +151,57 @@ fn nothing_is_removed_while_it_is_copied() {
     assert_eq!(copied.checkpoints().unwrap().len(), 3);
 }
 
+/// Bytes of all files.
+fn used(files: &SimFiles) -> u64 {
+    files.paths().iter().map(|path| files.contents(path).unwrap().len() as u64).sum()
+}
+
+#[test]
+fn what_was_sealed_while_it_was_copied_gives_its_room_back_on_a_full_disk() {
+    let files = SimFiles::new();
+    let mut running = Running::new(&files);
+    let archive = running.state.open_log_archive().unwrap();
+    let full = archive.unsealed().unwrap();
+    let mut written = 0;
+    running
+        .copy_while(|_| {
+            seal_all(&archive).unwrap();
+            let before = files.count(Operation::Write);
+            seal_all(&archive).unwrap();
+            written = files.count(Operation::Write) - before;
+        })
+        .unwrap();
+    assert_eq!(written, 0, "once is enough");
+    assert!(full.len() > 1 && archive.unsealed().unwrap() == full, "both forms are there");
+    files.set_capacity(Some(used(&files)));
+    seal_all(&archive).unwrap();
+    assert_eq!(archive.unsealed().unwrap(), [0; 0]);
+    assert!(full.iter().all(|base| files.contents(&log_path(*base)).is_none()));
+    assert_eq!(read_log(&files).0, entries(10));
+    files.set_capacity(None);
+    check_copy(&files).unwrap();
+}
+
+#[test]
+fn a_sealed_file_that_is_damaged_while_it_is_copied_costs_the_plain_one_nothing() {
+    let files = SimFiles::new();
+    let mut running = Running::new(&files);
+    let archive = running.state.open_log_archive().unwrap();
+    let full = archive.unsealed().unwrap();
+    running.copy_while(|_| seal_all(&archive).unwrap()).unwrap();
+    let whole = files.contents(&sealed_path(full[0])).unwrap();
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        let files = files.fork();
+        files.set_contents(&sealed_path(full[0]), &bytes);
+        let archive = state(&files).open_log_archive().unwrap();
+        seal_all(&archive).unwrap();
+        assert_eq!(files.contents(&sealed_path(full[0])).unwrap(), whole, "byte {at}");
+        assert_eq!(read_log(&files).0, entries(10), "byte {at}");
+    }
+}
+
 #[test]
 fn a_checkpoint_that_lacks_a_file_is_left_out() {
     let files = SimFiles::new();
