@@ -1,8 +1,8 @@
 //! How long the log is kept: full files are sealed on a thread of their own, and old ones are retired behind a checkpoint.
 //!
 //! A log that begins later than the first event is only worth something together with a *base*: a checkpoint of an
-//! epoch from which on the log is whole. So nothing is retired before its base is marked as one, durably; a base is kept
-//! until a later one takes its place. [`plan`] decides, [`seal`] is the thread.
+//! epoch from which on the log is whole. So nothing is retired before its base is read back and marked as one, durably; a
+//! base is kept until a later one takes its place. [`plan`] decides, [`seal`] is the thread.
 
 mod plan;
 pub(crate) mod seal;
@@ -11,7 +11,9 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use tidewater_connector_api::Clock;
 use tidewater_model::Timestamp;
-use tidewater_storage::{Checkpoints, EpochEntry, LogArchive, Manifest, StateReader, StorageError};
+use tidewater_storage::{
+    Checkpoints, EpochEntry, LogArchive, Manifest, StateFile, StateFileReader, StateReader, StorageError,
+};
 
 use self::plan::{Limits, Retirement};
 use crate::{checkpoint::choose::is_delivered, delivery::SinkHandle, error::Error, settings::Settings};
@@ -23,6 +25,8 @@ pub(crate) struct Retention {
     clock: Arc<dyn Clock>,
     /// Sinks that have not come so far follow earlier definitions, and are corrected from the log.
     changeover: u64,
+    /// State files that have been read to their ends, and whether they are whole. They never change.
+    read: Vec<(StateFile, bool)>,
 }
 
 impl Retention {
@@ -33,7 +37,7 @@ impl Retention {
         changeover: u64,
     ) -> Self {
         let limits = Limits { keep_ms: settings.log_keep_ms, keep_bytes: settings.log_keep_bytes };
-        Self { archive, limits, clock, changeover }
+        Self { archive, limits, clock, changeover, read: Vec::new() }
     }
 
     /// The epochs of checkpoints, given newest first, that are kept so that the log can be retired behind them.
@@ -44,7 +48,7 @@ impl Retention {
     /// Retires what is over the limits and not needed. `all` are the checkpoints, newest first, each with everything that
     /// belongs to it; the one that becomes the base is marked, and those before the log are left out.
     pub(crate) fn retire(
-        &self,
+        &mut self,
         store: &Checkpoints,
         all: &mut Vec<Manifest>,
         sinks: &[Arc<SinkHandle>],
@@ -56,11 +60,7 @@ impl Retention {
         if sinks.iter().any(|sink| sink.kept_epoch() < self.changeover) {
             return Ok(());
         }
-        let acknowledged = crate::checkpoint::collect::acknowledged(sinks);
-        let delivered = |manifest: &Manifest| is_delivered(manifest, &acknowledged);
-        let (sealed, bytes) = self.archive.sealed()?;
-        let planned = plan::plan(&self.limits, (&sealed, bytes), all, delivered, self.clock.now());
-        let Some(Retirement { log_starts, base }) = planned else { return Ok(()) };
+        let Some(Retirement { log_starts, base }) = self.plan(store, all, sinks)? else { return Ok(()) };
         if !all[base].is_base {
             // Only what is durably marked counts as marked, also after a failure here.
             let marked = Manifest { is_base: true, ..all[base].clone() };
@@ -74,6 +74,57 @@ impl Retention {
         tracing::info!(log_starts, base = all[base].epoch, "old log files were retired");
         all.retain(|manifest| manifest.epoch + 1 >= log_starts);
         Ok(())
+    }
+
+    /// Plans with a base that is whole: without the log nothing makes up for what is damaged in it.
+    fn plan(
+        &mut self,
+        store: &Checkpoints,
+        all: &[Manifest],
+        sinks: &[Arc<SinkHandle>],
+    ) -> Result<Option<Retirement>, StorageError> {
+        let acknowledged = crate::checkpoint::collect::acknowledged(sinks);
+        let (sealed, bytes) = self.archive.sealed()?;
+        self.read.retain(|(file, _)| all.iter().any(|manifest| manifest.files.contains(file)));
+        loop {
+            let is_damaged = |file: &StateFile| self.read.contains(&(*file, false));
+            let is_of_use = |manifest: &Manifest| {
+                is_delivered(manifest, &acknowledged) && !manifest.files.iter().any(is_damaged)
+            };
+            let planned = plan::plan(&self.limits, (&sealed, bytes), all, is_of_use, self.clock.now());
+            let Some(planned) = planned else { return Ok(None) };
+            if self.is_whole(store, &all[planned.base])? {
+                return Ok(Some(planned));
+            }
+        }
+    }
+
+    /// Reads the state files of a checkpoint that have not been read yet.
+    fn is_whole(&mut self, store: &Checkpoints, manifest: &Manifest) -> Result<bool, StorageError> {
+        for file in &manifest.files {
+            if self.read.contains(&(*file, true)) {
+                continue;
+            }
+            match store.read(file).and_then(StateFileReader::check) {
+                Ok(()) => self.read.push((*file, true)),
+                Err(error) if is_for_good(&error) => {
+                    let epoch = manifest.epoch;
+                    tracing::error!(epoch, %error, "the log is not retired behind a checkpoint that is damaged");
+                    self.read.push((*file, false));
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Whether it will be the same every time that a file is read.
+fn is_for_good(error: &StorageError) -> bool {
+    match error {
+        StorageError::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+        error => matches!(error, StorageError::Damaged { .. }),
     }
 }
 

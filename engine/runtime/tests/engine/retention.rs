@@ -159,6 +159,40 @@ async fn what_is_over_the_limit_is_retired_and_a_restart_goes_on_from_the_checkp
 }
 
 #[tokio::test]
+async fn the_log_stays_as_long_as_the_checkpoint_that_would_stand_for_it_is_damaged() {
+    let mut setup = Setup::new();
+    setup.settings.log_keep_bytes = Some(1_000);
+    let engine = setup.start().await;
+    setup.orders(&engine, 0..3).await;
+    let states = || {
+        let entries = std::fs::read_dir(setup.path().join("checkpoints")).unwrap().flatten();
+        let paths = entries.map(|entry| entry.path());
+        paths.filter(|path| path.extension().unwrap() == "state").collect::<Vec<_>>()
+    };
+    let first = states();
+    assert_eq!(first.len(), 1, "all state");
+    let mut bytes = std::fs::read(&first[0]).unwrap();
+    // Behind the file's header and that of the first piece, which are nodes.
+    bytes[70] ^= 1;
+    std::fs::write(&first[0], bytes).unwrap();
+    setup.orders(&engine, 3..30).await;
+    assert!(states().len() > 1, "built on what is damaged");
+    assert_eq!(setup.starts(), 1);
+    // Whole ones come, which build on nothing.
+    for n in 30..60 {
+        setup.orders(&engine, n..n + 1).await;
+    }
+    let starts = setup.starts();
+    assert!(starts > 1);
+    drop(engine);
+    let engine = setup.start().await;
+    assert_eq!(setup.record.members("loyal").len(), 7);
+    let profile = soon(engine.profile("user_id", "u1").into_future()).await.unwrap().unwrap();
+    assert_eq!(profile.traits[0].to_string(), "9");
+    stop(&engine).await;
+}
+
+#[tokio::test]
 async fn files_are_retired_once_they_are_old() {
     let mut setup = Setup::new();
     setup.settings.log_keep_ms = Some(60_000);
