@@ -32,8 +32,9 @@ pub enum Locking {
 
 /// A tree of files and directories.
 ///
-/// Names made by [`open`](Files::open) with [`Mode::Create`], [`link`](Files::link), [`rename`](Files::rename) and
-/// [`remove`](Files::remove) survive a crash only after [`sync_dir`](Files::sync_dir).
+/// Names made by [`open`](Files::open) with [`Mode::Create`], [`create_dir`](Files::create_dir), [`link`](Files::link),
+/// [`rename`](Files::rename) and [`remove`](Files::remove) survive a crash only after [`sync_dir`](Files::sync_dir) of the
+/// directory they are in.
 pub trait Files: Debug + Send + Sync {
     /// Creates a directory and those above it. Fine if it is there.
     fn create_dir(&self, path: &Path) -> io::Result<()>;

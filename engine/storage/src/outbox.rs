@@ -114,6 +114,9 @@ impl Outbox {
         claim: Option<Claim>,
     ) -> Result<(Self, Option<Recovered>), StorageError> {
         files.create_dir(&directory).map_err(|error| StorageError::io("create", &directory, error))?;
+        // Nothing in it is durable before its name is.
+        let parent = directory.parent().unwrap_or(Path::new(""));
+        files.sync_dir(parent).map_err(|error| StorageError::io("sync", parent, error))?;
         let found = recovery::recover(&*files, &directory, acknowledged)?;
         let outbox = Self {
             files,

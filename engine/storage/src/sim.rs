@@ -56,6 +56,7 @@ struct Disk {
     on_call: Option<OnCall>,
     broken_rules: Vec<String>,
     directories: BTreeSet<PathBuf>,
+    durable_directories: BTreeSet<PathBuf>,
     names: BTreeMap<PathBuf, usize>,
     durable_names: BTreeMap<PathBuf, usize>,
     pending_names: Vec<NameChange>,
@@ -90,6 +91,7 @@ enum Change {
 
 #[derive(Clone, Debug)]
 enum NameChange {
+    AddDirectory(PathBuf),
     Add(PathBuf, usize),
     Remove(PathBuf),
     Rename(PathBuf, PathBuf),
@@ -97,12 +99,14 @@ enum NameChange {
 
 impl NameChange {
     fn directory(&self) -> &Path {
-        let (Self::Add(path, _) | Self::Remove(path) | Self::Rename(path, _)) = self;
+        let (Self::AddDirectory(path) | Self::Add(path, _) | Self::Remove(path) | Self::Rename(path, _)) =
+            self;
         path.parent().unwrap_or(Path::new(""))
     }
 
-    fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
+    fn apply(&self, directories: &mut BTreeSet<PathBuf>, names: &mut BTreeMap<PathBuf, usize>) {
         match self {
+            Self::AddDirectory(path) => _ = directories.insert(path.clone()),
             Self::Add(path, node) => _ = names.insert(path.clone(), *node),
             Self::Remove(path) => _ = names.remove(path),
             Self::Rename(from, to) => {
@@ -158,7 +162,8 @@ impl SimFiles {
     }
 
     /// Cuts the power. Of what was not synced each change is at random kept, lost or torn; names as the first so many of
-    /// their changes. All locks are gone; handles opened before must no longer be used.
+    /// their changes; what is in a directory that is lost is lost with it. All locks are gone; handles opened before must no
+    /// longer be used.
     pub fn crash(&self, seed: u64) {
         let mut random = Random(seed);
         let mut disk = self.disk();
@@ -178,8 +183,14 @@ impl SimFiles {
         }
         let kept = random.below(disk.pending_names.len() as u64 + 1) as usize;
         for change in disk.pending_names.drain(..).take(kept) {
-            change.apply(&mut disk.durable_names);
+            change.apply(&mut disk.durable_directories, &mut disk.durable_names);
         }
+        let there = disk.durable_directories.clone();
+        let is_lost =
+            |path: &Path| path.ancestors().skip(1).any(|above| !is_root(above) && !there.contains(above));
+        disk.durable_directories.retain(|path| !is_lost(path));
+        disk.durable_names.retain(|path, _| !is_lost(path));
+        disk.directories.clone_from(&disk.durable_directories);
         disk.names.clone_from(&disk.durable_names);
         disk.locks.clear();
     }
@@ -252,9 +263,13 @@ impl SimFiles {
         disk.names.get(path).map(|&node| disk.nodes[node].current.clone())
     }
 
-    /// Replaces the contents of a file, durably.
+    /// Replaces the contents of a file, durably, with the directories it is in.
     pub fn set_contents(&self, path: &Path, bytes: &[u8]) {
         let mut disk = self.disk();
+        for directory in path.ancestors().skip(1) {
+            disk.directories.insert(directory.to_owned());
+            disk.durable_directories.insert(directory.to_owned());
+        }
         let node = Node { current: bytes.to_vec(), durable: bytes.to_vec(), ..Node::default() };
         disk.nodes.push(node);
         let node = disk.nodes.len() - 1;
@@ -278,6 +293,7 @@ impl SimFiles {
         });
         let disk = Disk {
             directories: disk.directories.clone(),
+            durable_directories: disk.durable_directories.clone(),
             names: disk.names.clone(),
             durable_names: disk.durable_names.clone(),
             pending_names: disk.pending_names.clone(),
@@ -310,7 +326,7 @@ impl Disk {
     }
 
     fn change_name(&mut self, change: NameChange) {
-        change.apply(&mut self.names);
+        change.apply(&mut self.directories, &mut self.names);
         self.pending_names.push(change);
     }
 
@@ -321,13 +337,20 @@ impl Disk {
 
 impl Files for SimFiles {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.disk().directories.extend(path.ancestors().map(Path::to_owned));
+        let mut disk = self.disk();
+        let mut above: Vec<&Path> = path.ancestors().filter(|above| !is_root(above)).collect();
+        above.reverse();
+        for directory in above {
+            if !disk.directories.contains(directory) {
+                disk.change_name(NameChange::AddDirectory(directory.to_owned()));
+            }
+        }
         Ok(())
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
         let disk = self.disk();
-        if !disk.directories.contains(directory) {
+        if !is_root(directory) && !disk.directories.contains(directory) {
             return Err(io::ErrorKind::NotFound.into());
         }
         let paths = disk.names.keys().filter(|path| path.parent() == Some(directory));
@@ -393,7 +416,7 @@ impl Files for SimFiles {
         disk.pending_names.retain(|change| {
             let here = change.directory() == directory;
             if here {
-                change.apply(&mut disk.durable_names);
+                change.apply(&mut disk.durable_directories, &mut disk.durable_names);
             }
             !here
         });
@@ -499,6 +522,11 @@ impl Blob for SimBlob {
         }
         result
     }
+}
+
+/// Whether a directory is in none, and so always there.
+fn is_root(directory: &Path) -> bool {
+    directory.parent().is_none()
 }
 
 /// splitmix64: small, and the same everywhere for the same seed.

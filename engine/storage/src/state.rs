@@ -82,16 +82,17 @@ impl StateDir {
         }
         let reader = StateReader::open_with(files, path)?;
         // A directory made by an earlier release has none yet.
-        let later = [CHECKPOINTS, DEAD_LETTERS].map(|name| path.join(name));
+        let later = [OUTBOX, CHECKPOINTS, DEAD_LETTERS].map(|name| path.join(name));
         for directory in &later {
             let files = &reader.files;
             files.create_dir(directory).map_err(|error| StorageError::io("create", directory, error))?;
         }
-        let [checkpoints, dead_letters] = later;
+        let [outbox, checkpoints, dead_letters] = later;
         for directory in [
             path.join(LOG),
             path.join(QUARANTINE),
             path.join(ACKS),
+            outbox,
             checkpoints,
             dead_letters,
             path.to_owned(),

@@ -85,6 +85,7 @@ impl<'a> Copying<'a> {
         for sink in &sinks {
             self.outbox(&Path::new(OUTBOX).join(sink))?;
         }
+        self.sync(&self.to.join(OUTBOX))?;
         let letters = self.to.join(DEAD_LETTERS);
         self.files.create_dir(&letters).map_err(|error| StorageError::io("create", &letters, error))?;
         for sink in &sinks {

@@ -289,12 +289,21 @@ fn what_waits_for_a_sink_and_what_it_would_not_take_is_in_the_copy() {
     };
     assert_eq!(letters.append(&letter).unwrap(), Appended::Stored(1));
     running.copy().unwrap();
-    let copy = StateDir::open_with(Arc::new(files.clone()), COPY, &new_state()).unwrap();
-    let (mut outbox, cut) = copy.open_outbox("updates", Default::default(), acknowledged).unwrap();
-    assert_eq!((cut, outbox.span().through), (None, after + 2));
-    assert_eq!(outbox.pop(after).unwrap().unwrap().bytes, b"deltas");
-    let letters: Vec<_> = copy.reader().dead_letters("updates").unwrap().map(Result::unwrap).collect();
-    assert_eq!((letters.len(), letters[0].bytes.as_slice()), (1, b"delta".as_slice()));
+    let check = |files: SimFiles| {
+        let copy = StateDir::open_with(Arc::new(files), COPY, &new_state()).unwrap();
+        let (mut outbox, cut) = copy.open_outbox("updates", Default::default(), acknowledged).unwrap();
+        assert_eq!((cut, outbox.span().through), (None, after + 2));
+        assert_eq!(outbox.pop(after).unwrap().unwrap().bytes, b"deltas");
+        let letters: Vec<_> = copy.reader().dead_letters("updates").unwrap().map(Result::unwrap).collect();
+        assert_eq!((letters.len(), letters[0].bytes.as_slice()), (1, b"delta".as_slice()));
+    };
+    // Once it is made no power cut takes anything of it.
+    for seed in 0..8 {
+        let lost = files.fork();
+        lost.crash(seed);
+        check(lost);
+    }
+    check(files.clone());
 }
 
 /// Whoever opens a file just when another takes its place is told that there is none.

@@ -249,3 +249,17 @@ fn what_was_never_here_shows_as_a_gap() {
         assert_eq!(drain(&mut found, acknowledged), expected, "{acknowledged}");
     }
 }
+
+#[test]
+fn a_new_outbox_survives_a_power_cut_once_it_is_synced() {
+    for seed in 0..8 {
+        let files = SimFiles::new();
+        let opened = state(&files);
+        let mut outbox = outbox(&opened, 1 << 20, 1 << 20, 0);
+        assert_eq!(push(&mut outbox, 0, 1, false), Pushed::Queued);
+        assert_eq!(sync(&mut outbox), Span { after: 0, through: 1 });
+        drop((outbox, opened));
+        files.crash(seed);
+        assert_eq!(reader(&files).outbox_through("slow", 0).unwrap(), 1, "seed {seed}");
+    }
+}
