@@ -159,6 +159,11 @@ fn resolve<'a>(
         let message = format!("{} is no variable's name; {EXPECTED}", quoted(name));
         return Err(PipelineError::new(ErrorKind::Environment, message).into());
     }
+    // The first `}` ends the outer reference, so what comes out would be neither the one nor the other.
+    if default.is_some_and(|default| default.contains("${")) {
+        let message = "a default can't hold another reference";
+        return Err(PipelineError::new(ErrorKind::Environment, message).into());
+    }
     match (environment.variable(name), default) {
         // As in a shell, the default also stands in for a variable that is set to nothing.
         (Some(value), Some(_)) if !value.is_empty() => Ok(Resolved::Secret(value)),

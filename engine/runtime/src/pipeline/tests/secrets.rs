@@ -29,7 +29,7 @@ fn what_cannot_be_substituted_is_an_error_at_its_place() {
     check(
         &format!(
             "{IDENTIFIERS}state: a/‸${{MISSING}}/‸${{ALSO}}\nsources:\n  s: {{ type: x, a: [\"\\t‸${{file:nope}}\"], b: '‸${{1x}}', c: \
-             '‸${{A', d: \"‸${{file:}}\", e: '‸${{A-b}}' }}\n"
+             '‸${{A', d: \"‸${{file:}}\", e: '‸${{A-b}}', f: '‸${{WEB_WRITE_KEY:-${{META_TOKEN}}}}', g: '‸${{B:-${{META_TOKEN}}}}' }}\n"
         ),
         &[
             (Environment, "the environment variable `MISSING` is not set", "${MISSING:-default}"),
@@ -39,6 +39,8 @@ fn what_cannot_be_substituted_is_an_error_at_its_place() {
             (Environment, "`${` without its `}`", "`$$`"),
             (Environment, "no path; expected", ""),
             (Environment, "`A-b` is no variable's name", ""),
+            (Environment, "a default can't hold another reference", ""),
+            (Environment, "a default can't hold another reference", ""),
         ],
     );
 }
