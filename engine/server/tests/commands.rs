@@ -140,6 +140,22 @@ fn a_url_is_shown_without_what_is_secret_in_it() {
     }
 }
 
+#[test]
+fn a_secret_that_is_set_to_nothing_does_not_turn_signing_off() {
+    let place = Place::new();
+    for key in ["secret", "ca_file"] {
+        let hook =
+            format!("  hook:\n    type: webhook\n    url: https://example.com/hook\n    {key}: ${{HOOK}}\n");
+        place.write("tidewater.yaml", &format!("{PIPELINE}{hook}"));
+        for command in ["validate", "run"] {
+            let done = place.command(&[command]).env("HOOK", "").output().unwrap();
+            let code = if command == "validate" { 1 } else { 78 };
+            assert_fails(&done, code, &["tidewater.yaml:28:", "expected a text, found an empty one"]);
+        }
+    }
+    assert_success(&place.command(&["validate"]).env("HOOK", "whsec_MDEyMzQ1Njc4OWFiY2RlZg==").output().unwrap());
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn an_output_that_cannot_be_written_is_named() {

@@ -92,9 +92,12 @@ impl Scalar {
         self.style == ScalarStyle::Plain && !self.tagged
     }
 
-    /// YAML's null: nothing, `~` or `null` without quotes.
+    /// YAML's null: nothing, `~` or `null` without quotes. Never what was substituted: with a variable that is set to
+    /// nothing a key would be as if left out, and a secret with it.
     pub(super) fn is_null(&self) -> bool {
-        self.is_plain() && matches!(self.text.as_str(), "" | "~" | "null" | "Null" | "NULL")
+        self.is_plain()
+            && !self.is_substituted()
+            && matches!(self.text.as_str(), "" | "~" | "null" | "Null" | "NULL")
     }
 
     /// The value for a message, without secrets.

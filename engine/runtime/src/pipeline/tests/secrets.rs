@@ -6,12 +6,14 @@ fn variables_files_and_defaults() {
         .variable("A", "alpha")
         .variable("EMPTY", "")
         .variable("N", "3")
+        .variable("NULL", "null")
         .file("/run/secrets/key", "from-file\r\n")
         .file("two", "one\ntwo\n\n");
     let text = format!(
         "{IDENTIFIERS}workers: ${{N}}\ndedup: ${{DEDUP:-2d}}\nsources:\n  s:\n    type: x\n    a: ${{A}}-${{A}}\n    b: '${{B:-}}'\n    \
          c: \"${{EMPTY}}\"\n    d: ${{EMPTY:-instead}}\n    e: ${{file:/run/secrets/key}}\n    f: $${{A}} $A $\n    \
-         g: ${{N}}\n    h: '${{N}}'\n    i: ${{file:two}}\n    j: ${{B:-a:-b $x}}\n"
+         g: ${{N}}\n    h: '${{N}}'\n    i: ${{file:two}}\n    j: ${{B:-a:-b $x}}\n    \
+         k: ${{EMPTY}}\n    l: [\"${{EMPTY}}\"]\n    m: ${{NULL}}\n    n: ${{B:-}}\n    o: ${{B:-~}}\n"
     );
     let pipeline = Pipeline::from_yaml(&text, &environment).unwrap();
     assert_eq!(pipeline.workers(), 3);
@@ -19,9 +21,19 @@ fn variables_files_and_defaults() {
     let config = pipeline.sources()[0].config();
     let expected = serde_json::json!({
         "a": "alpha-alpha", "b": "", "c": "", "d": "instead", "e": "from-file", "f": "${A} $A $", "g": 3, "h": "3",
-        "i": "one\ntwo", "j": "a:-b $x",
+        "i": "one\ntwo", "j": "a:-b $x", "k": "", "l": [""], "m": "null", "n": "", "o": "~",
     });
     assert_eq!(serde_json::Value::Object(config.clone()), expected);
+}
+
+#[test]
+fn a_variable_set_to_nothing_is_no_key_left_out() {
+    let environment = FixedEnvironment::new().variable("EMPTY", "");
+    for text in ["state: ${EMPTY}", "workers: ${EMPTY}", "id_key: ${EMPTY}", "traits: ${EMPTY}", "sinks: ${EMPTY}"]
+    {
+        let errors = Pipeline::from_yaml(&format!("{IDENTIFIERS}{text}\n"), &environment).unwrap_err();
+        assert_eq!(errors.len(), 1, "{text}: {errors}");
+    }
 }
 
 #[test]
