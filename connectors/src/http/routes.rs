@@ -63,7 +63,8 @@ fn route(path: &str) -> Option<Route<'_>> {
     let path = path.strip_suffix('/').unwrap_or(path);
     Some(match path.strip_prefix("/v1/").unwrap_or(path) {
         "/healthz" => Route::Health,
-        "batch" | "import" | "b" => Route::Batch,
+        // Where RudderStack's browser library sends with `useBeacon`; a beacon never learns that it failed.
+        "batch" | "import" | "b" | "/beacon/v1/batch" => Route::Batch,
         "track" | "t" => Route::Single { kind: "track" },
         "identify" | "i" => Route::Single { kind: "identify" },
         "page" | "p" => Route::Single { kind: "page" },

@@ -10,6 +10,9 @@ const ANALYTICS_NEXT_ALIAS: &str = r#"{"timestamp":"2026-11-23T12:36:10.859Z","i
 
 const RUDDER_NODE: &str = r#"{"batch":[{"userId":"u1","traits":{"email":"x@y.z"},"context":{"traits":{"email":"x@y.z"},"library":{"name":"analytics-node","version":"3.0.13"}},"type":"identify","channel":"server","originalTimestamp":"2026-11-23T12:36:10.859Z","messageId":"r1","sentAt":"2026-11-23T12:36:10.869Z"}],"timestamp":"2026-11-23T12:36:10.869Z","sentAt":"2026-11-23T12:36:10.870Z"}"#;
 
+/// As the library puts it together, not captured.
+const RUDDER_BEACON: &str = r#"{"batch":[{"type":"page","channel":"web","anonymousId":"an2","originalTimestamp":"2026-11-23T12:36:10.859Z","messageId":"b1","sentAt":"2026-11-23T12:36:10.869Z"}]}"#;
+
 const SEGMENT_PYTHON: &str = r#"{"batch":[{"integrations":{},"anonymousId":null,"timestamp":"2026-11-23T12:36:10.859000+00:00","type":"page","context":{},"userId":7,"messageId":"p1"},{"type":"track"}],"sentAt":"2026-11-23T12:36:11Z","writeKey":"wk"}"#;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,6 +64,18 @@ async fn rudder_node_sends_gzip_under_a_form_s_content_type() {
         [event],
         "an event's own sentAt stays, and a batch's timestamp is not its events'"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rudder_s_beacon_is_a_batch_as_text_with_the_key_in_its_path() {
+    let server = Server::start(config()).await;
+    let headers = "Content-Type: text/plain;charset=UTF-8\r\nOrigin: http://shop.example\r\n";
+    let answer = post(server.address, "/beacon/v1/batch?writeKey=wk", headers, RUDDER_BEACON.as_bytes()).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let event = RUDDER_BEACON.strip_prefix(r#"{"batch":["#).unwrap().strip_suffix("]}").unwrap();
+    assert_eq!(server.events(), [event]);
+    let unknown = "/beacon/v1/batch?writeKey=other";
+    assert_eq!(post(server.address, unknown, headers, RUDDER_BEACON.as_bytes()).await.status, 401);
 }
 
 #[tokio::test(flavor = "multi_thread")]
