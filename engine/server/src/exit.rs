@@ -55,7 +55,8 @@ impl Failure {
         Self { exit, message: message.into() }
     }
 
-    /// Writing the output failed. Whoever reads it may stop reading, which is no failure.
+    /// Writing the output failed. Whoever reads it may stop reading, which is no failure. Only for commands that do nothing
+    /// but write: what others have found out must not get lost with their reader.
     pub fn output(target: &str, error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::new(Exit::Fine, String::new()),

@@ -11,7 +11,20 @@ use crate::exit::{Exit, Failure};
 /// Enough that a write is rarely a system call.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Results on their way out.
+/// Prints all that a command has to say on standard output. That its reader goes away, as `head` does, changes nothing of
+/// how the command ends.
+///
+/// # Errors
+/// If it can't be written for another reason.
+pub fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|error| Failure::output("standard output", &error)),
+    }
+}
+
+/// Results on their way out, of a command that has nothing left to do once nobody reads them.
 pub struct Output {
     writer: BufWriter<Box<dyn Write>>,
     /// What messages call it.

@@ -156,6 +156,22 @@ fn a_secret_that_is_set_to_nothing_does_not_turn_signing_off() {
     assert_success(&place.command(&["validate"]).env("HOOK", "whsec_MDEyMzQ1Njc4OWFiY2RlZg==").output().unwrap());
 }
 
+#[test]
+fn the_exit_code_is_the_same_if_nobody_reads_the_output() {
+    let place = Place::with_shop(100);
+    place.write("broken.yaml", &PIPELINE.replace("clock: event", "clock: evnt"));
+    assert_fails(&place.run_unread(&["validate", "broken.yaml", "--format", "json"]), 1, &[]);
+    assert_success(&place.run(&["run"]));
+    assert_fails(&place.run_unread(&["redrive", "--id", "999"]), 1, &["not in quarantine: 999"]);
+    let plan = ["plan", "--state", "state", "other.yaml"];
+    place.write("other.yaml", &PIPELINE.replace("state: ./state", "state: ./state\nid_key: another key"));
+    assert_fails(&place.run_unread(&plan), 78, &[]);
+    // Where there is nothing to find out, there is nothing left to do.
+    for command in [&["validate"][..], &["schema"], &["export", "events"], &["generate"]] {
+        assert_success(&place.run_unread(command));
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn an_output_that_cannot_be_written_is_named() {

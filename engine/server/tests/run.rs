@@ -319,4 +319,5 @@ fn a_log_that_ends_before_what_was_delivered_is_a_difference() {
     let expected =
         "sink updates has acknowledged epoch 1, but the log ends at epoch 0\n1 difference in 0 events";
     assert!(stdout(&done).starts_with(expected), "{}", stdout(&done));
+    assert_eq!(place.run_unread(&["verify"]).status.code(), Some(1));
 }

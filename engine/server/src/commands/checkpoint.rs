@@ -12,7 +12,7 @@ use tidewater_storage::{StateReader, StorageError};
 use crate::{
     control::{self, Copy, Request, Taken, client::ask},
     exit::{Exit, Failure},
-    output::Output,
+    output::print,
     paths::resolved,
 };
 
@@ -65,9 +65,7 @@ pub fn checkpoint(args: &CheckpointArgs) -> Result<Exit, Failure> {
             format!("copied to {to} up to epoch {epoch}: {bytes} bytes, of which {linked_bytes} are linked\n")
         }
     };
-    let mut output = Output::open(None)?;
-    output.write(said.as_bytes())?;
-    output.finish()?;
+    print(said)?;
     Ok(Exit::Fine)
 }
 

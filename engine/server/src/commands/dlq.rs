@@ -13,7 +13,7 @@ use tidewater_storage::StateReader;
 use crate::{
     control::{Letters, Request, client::ask, unanswered},
     exit::{Exit, Failure},
-    output::Output,
+    output::{Output, print},
 };
 
 /// What `dlq` can be told.
@@ -160,18 +160,16 @@ fn list(args: &ListArgs) -> Result<Exit, Failure> {
 fn show(args: &ShowArgs) -> Result<Exit, Failure> {
     let letters = offline::dead_letters(&args.state, &args.sink)?;
     let mut missing: BTreeSet<u64> = args.id.iter().copied().collect();
-    let mut output = Output::open(None)?;
+    let mut text = Vec::new();
     for letter in letters.iter().filter(|letter| args.id.contains(&letter.id)) {
         missing.remove(&letter.id);
-        let mut text = Vec::new();
         match args.format {
             DlqFormat::Json => write_json(&mut text, letter),
             DlqFormat::Text => write_whole(&mut text, letter),
         }
         text.push(b'\n');
-        output.write(&text)?;
     }
-    output.finish()?;
+    print(text)?;
     all_found(&missing)
 }
 
@@ -189,9 +187,7 @@ fn change(args: &ChangeArgs, change: &Change) -> Result<Exit, Failure> {
             (made.map_err(|error| unanswered(error, &args.state))?, change.made)
         }
     };
-    let mut output = Output::open(None)?;
-    output.write(format!("{count} {done}\n").as_bytes())?;
-    output.finish()?;
+    print(format!("{count} {done}\n"))?;
     all_found(&missing)
 }
 

@@ -9,7 +9,7 @@ use super::validate::ValidateFormat;
 use crate::{
     exit::{Exit, Failure},
     log_store::open_reader,
-    output::Output,
+    output::print,
 };
 
 /// What `plan` can be told.
@@ -51,9 +51,7 @@ pub fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
         }
         ValidateFormat::Json => as_json(&plan),
     };
-    let mut output = Output::open(None)?;
-    output.write(text.as_bytes())?;
-    output.finish()?;
+    print(text)?;
     // As `run` would end, so that a deployment can ask before it stops what runs.
     Ok(if plan.refused.is_some() { Exit::Config } else { Exit::Fine })
 }

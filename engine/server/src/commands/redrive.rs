@@ -13,7 +13,7 @@ use crate::{
     control::{Fed, Refused, Request, client::ask, unanswered},
     exit::{Exit, Failure},
     log_store,
-    output::Output,
+    output::print,
     terminal::Bars,
 };
 
@@ -56,9 +56,7 @@ pub fn redrive(args: RedriveArgs, bars: &Bars) -> Result<Exit, Failure> {
         true => drop_for_good(&args, refused)?,
         false => feed_again(&args, &reader, refused, bars)?,
     };
-    let mut output = Output::open(None)?;
-    output.write(text.as_bytes())?;
-    output.finish()?;
+    print(text)?;
     match missing.is_empty() {
         true => Ok(Exit::Fine),
         false => {

@@ -4,7 +4,7 @@ use tidewater::Pipeline;
 
 use crate::{
     exit::{Exit, Failure},
-    output::Output,
+    output::print,
 };
 
 /// Prints the JSON Schema of the pipeline file.
@@ -12,9 +12,6 @@ use crate::{
 /// # Errors
 /// If it can't be written.
 pub fn schema() -> Result<Exit, Failure> {
-    let mut output = Output::open(None)?;
-    output.write(Pipeline::json_schema().trim_end().as_bytes())?;
-    output.write(b"\n")?;
-    output.finish()?;
+    print(format!("{}\n", Pipeline::json_schema().trim_end()))?;
     Ok(Exit::Fine)
 }

@@ -7,7 +7,7 @@ use tidewater::{PipelineErrors, pipeline::Pipeline};
 
 use crate::{
     exit::{Exit, Failure},
-    output::Output,
+    output::print,
 };
 
 /// What `validate` can be told.
@@ -40,17 +40,12 @@ pub fn validate(args: &ValidateArgs) -> Result<Exit, Failure> {
     match args.format {
         ValidateFormat::Json => {
             let text = as_json(&args.file.display().to_string(), &loaded);
-            let mut output = Output::open(None)?;
-            output.write(text.as_bytes())?;
-            output.write(b"\n")?;
-            output.finish()?;
+            print(format!("{text}\n"))?;
             Ok(if loaded.is_ok() { Exit::Fine } else { Exit::Differences })
         }
         ValidateFormat::Text => match loaded {
             Ok(pipeline) => {
-                let mut output = Output::open(None)?;
-                output.write(summary(&args.file.display().to_string(), &pipeline).as_bytes())?;
-                output.finish()?;
+                print(summary(&args.file.display().to_string(), &pipeline))?;
                 Ok(Exit::Fine)
             }
             Err(errors) => {

@@ -84,6 +84,13 @@ impl Place {
         self.command(arguments).output().unwrap()
     }
 
+    /// The same with nobody at the other end of its standard output, as behind a `head` that has seen enough.
+    pub fn run_unread(&self, arguments: &[&str]) -> Output {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        self.command(arguments).stdout(writer).output().unwrap()
+    }
+
     /// Starts a `run` that is not waited for.
     pub fn start(&self, arguments: &[&str]) -> Running {
         Running::spawn(&mut self.command(arguments))

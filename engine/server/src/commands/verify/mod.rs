@@ -15,7 +15,7 @@ use tidewater_storage::StateReader;
 use self::compare::{Computed, Differences};
 use crate::{
     exit::{Exit, Failure},
-    output::Output,
+    output::print,
     terminal::Bars,
 };
 
@@ -80,9 +80,7 @@ pub fn verify(args: VerifyArgs, bars: &Bars) -> Result<Exit, Failure> {
             base.epoch, base.now, base.next_place,
         ));
     }
-    let mut output = Output::open(None)?;
-    output.write(text.as_bytes())?;
-    output.finish()?;
+    print(text)?;
     Ok(if differences.count == 0 { Exit::Fine } else { Exit::Differences })
 }
 
