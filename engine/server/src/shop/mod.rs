@@ -147,7 +147,7 @@ impl Shop {
         let frame = Frame { seed: self.options.seed, message, time };
         self.write_event(out, &frame);
         if self.rng.chance(self.options.bad.0) {
-            bad::spoil(out, start, message, time, &mut self.rng);
+            bad::spoil(out, start, &frame, &mut self.rng);
         } else if self.rng.chance(0.125) {
             self.keep(&out[start..]);
         }

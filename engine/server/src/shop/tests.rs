@@ -113,6 +113,23 @@ fn each_share_is_about_as_large_as_asked_for() {
 }
 
 #[test]
+fn bad_events_have_their_seed_too() {
+    let bad = |seed: u64| lines(ShopOptions { events: 1_000, seed, bad: Share::percent(100.0), ..clean() });
+    let mut read = 0;
+    for line in bad(7) {
+        let text = String::from_utf8_lossy(&line);
+        if let Ok(event) = serde_json::from_slice::<Value>(&line) {
+            read += 1;
+            assert!(event["messageId"].as_str().unwrap().starts_with("shop-7-bad-"), "{text}");
+        }
+        // Nor does what is no JSON.
+        assert!(!text.contains("bad-") || text.contains("\"messageId\":\"shop-7-bad-"), "{text}");
+    }
+    // Five of the nine kinds.
+    assert!((450..650).contains(&read), "{read}");
+}
+
+#[test]
 fn shares_are_read_as_people_write_them() {
     for (text, share) in [("1%", 0.01), ("0.01", 0.01), ("0.1 %", 0.001), ("0", 0.0), ("100%", 1.0)] {
         assert_eq!(text.parse::<Share>().map(|share| (share.0 * 1e9).round() / 1e9), Ok(share), "{text}");
