@@ -209,6 +209,9 @@ impl<'a> Reader<'a> {
         match self.get(key) {
             None => default,
             Some(Value::Bool(flag)) => *flag,
+            // In `{ }` what comes from the environment stands in quotes, so it is a text.
+            Some(Value::String(text)) if text == "true" => true,
+            Some(Value::String(text)) if text == "false" => false,
             Some(other) => {
                 self.error(key, format!("expected `true` or `false`, found {}", kind(other)));
                 default

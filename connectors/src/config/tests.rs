@@ -52,6 +52,11 @@ fn every_kind_reads() {
     );
     assert_eq!(settings, Ok(expected));
     assert_eq!(read(json!({"path": "a"})).unwrap().0, ["a"]);
+    for (text, flag) in [("true", true), ("false", false)] {
+        assert_eq!(read(json!({"path": "a", "follow": text})).unwrap().1, flag);
+    }
+    let map = json!({"on": "false"});
+    assert!(!Reader::new(map.as_object().unwrap(), &[]).flag("on", true), "not the default");
 }
 
 #[test]
