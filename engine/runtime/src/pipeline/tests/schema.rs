@@ -59,6 +59,9 @@ fn it_agrees_with_the_loader() {
         ("min_time: 0", true),
         ("admin: {}", false),
         ("id_key: short", false),
+        ("id_key: long enough", true),
+        ("id_key: ${K}", true),
+        ("id_key: 1234567890", true),
         ("state: [x]", false),
         ("identity: { prefer: newest }", false),
         ("sources: { a: { path: x } }", false),
@@ -91,10 +94,11 @@ fn it_agrees_with_the_loader() {
         files.push((format!("identifiers: {{ a: {text} }}"), valid));
     }
     let schema = schema();
+    let environment = environment().variable("K", "of eight and more");
     for (text, valid) in files {
         let source = std::sync::Arc::new(SourceText::new("x", &text));
         let tree = tree::parse(&text, &source, &mut Report::default()).unwrap();
-        assert_eq!(Pipeline::from_yaml(&text, &environment()).is_ok(), valid, "the loader on\n{text}");
+        assert_eq!(Pipeline::from_yaml(&text, &environment).is_ok(), valid, "the loader on\n{text}");
         assert_eq!(is_valid(&schema, &schema, &to_json(&tree)), valid, "the schema on\n{text}");
     }
 }
