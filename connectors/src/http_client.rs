@@ -54,7 +54,11 @@ impl Endpoint {
             return Err("a user name in the URL is not supported; use `headers: { Authorization: … }`".into());
         }
         let host_header = HeaderValue::from_str(authority.as_str()).map_err(|error| error.to_string())?;
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let path = match uri.path_and_query().map_or("/", |path| path.as_str()) {
+            // A query may stand directly behind the host, but what is asked for begins with the root.
+            query if query.starts_with('?') => format!("/{query}"),
+            path => path.to_owned(),
+        };
         Ok(Self {
             https,
             // Of `[::1]` the brackets are the URL's.

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use tidewater_connector_api::{DeliveryError, Position, Sink, conformance};
 use tokio::{net::TcpListener, sync::oneshot};
 
-use super::{super::*, Receiver, config, epoch, opened, receiver::Reply};
-use crate::Secret;
+use super::{super::*, Receiver, SECRET, config, epoch, opened, receiver::Reply};
+use crate::{ConnectorConfig, Secret};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keeps_the_rules_of_a_sink() {
@@ -45,6 +45,15 @@ async fn a_request_is_signed_and_names_its_deltas() {
         let requests = receiver.requests();
         assert_ne!(requests.last().unwrap().id.split('_').nth(1), requests[0].id.split('_').nth(1));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_may_stand_directly_behind_the_host() {
+    let receiver = Receiver::start().await;
+    let settings = serde_json::json!({ "url": format!("http://{}?token=t", receiver.address), "secret": SECRET });
+    let mut sink = opened(WebhookConfig::from_value(&settings).unwrap()).await;
+    sink.deliver(&[epoch(1, 1)]).await.unwrap();
+    assert_eq!(receiver.requests()[0].path, "/?token=t");
 }
 
 #[tokio::test(flavor = "multi_thread")]
