@@ -102,7 +102,14 @@ impl Parts for Identifier {
     }
 
     fn parts(&self) -> Vec<(&'static str, Option<String>, bool)> {
-        let list = |texts: &[String]| (!texts.is_empty()).then(|| texts.join(", "));
+        // Where a text could be taken for two it is quoted, so that other lists always are other texts.
+        let item = |text: &String| match text.contains([',', '"']) {
+            true => format!("{text:?}"),
+            false => text.clone(),
+        };
+        let list = |texts: &[String]| {
+            (!texts.is_empty()).then(|| texts.iter().map(item).collect::<Vec<_>>().join(", "))
+        };
         vec![
             ("from", list(&self.from), true),
             ("normalize", self.normalize.clone(), true),

@@ -51,6 +51,30 @@ fn every_change_is_said_in_words() {
 }
 
 #[test]
+fn lists_are_compared_item_by_item() {
+    let rules = |block: &str| {
+        load(&format!("identifiers: {{ name: {{ from: a, block: [{block}] }} }}")).definitions()
+    };
+    let lists = [
+        r#""Doe, John""#,
+        r#""Doe", "John""#,
+        r#""Doe, John", """#,
+        r#""\"Doe, John\"""#,
+        r#""\"Doe", "John\"""#,
+        r#""\\\"Doe, John\\\"""#,
+    ];
+    for (at, list) in lists.iter().enumerate() {
+        for (other_at, other) in lists.iter().enumerate() {
+            let changes = diff(&rules(list), &rules(other));
+            assert_eq!(changes.is_empty(), at == other_at, "{list} and {other}: {changes:?}");
+        }
+    }
+    let change = &diff(&rules(lists[0]), &rules(lists[1]))[0];
+    assert_eq!(change.how, r#"block: `"Doe, John"` -> `Doe, John`"#);
+    assert!(change.affects_results);
+}
+
+#[test]
 fn block_rules_and_optional_keys() {
     let edited = |text: &str| {
         text.replace(", block: [\"test\", \"/^dev-/\"]", "").replace(", event: Order Completed }", " }")
