@@ -51,10 +51,10 @@ pub(super) struct Lexed {
 }
 
 /// Whether `name` can be written without backticks. Keywords count in any case, since the parser recognizes
-/// `AND` in order to correct it.
+/// `AND` in order to correct it, as are words that are none here but elsewhere: `null`.
 pub(super) fn is_bare_name(name: &str) -> bool {
     let keyword =
-        ["and", "or", "not", "true", "false", "now"].iter().any(|word| name.eq_ignore_ascii_case(word));
+        ["and", "or", "not", "true", "false", "now", "null"].iter().any(|word| name.eq_ignore_ascii_case(word));
     !name.is_empty() && bare_name_length(name) == name.len() && !keyword
 }
 
