@@ -51,7 +51,7 @@ pub(super) struct Lexed {
 }
 
 /// Whether `name` can be written without backticks. Keywords count in any case, since the parser recognizes
-/// `AND` in order to correct it, as are words that are none here but elsewhere: `null`.
+/// `AND` in order to correct it, and `null` in order to say that nothing compares with it.
 pub(super) fn is_bare_name(name: &str) -> bool {
     let keyword =
         ["and", "or", "not", "true", "false", "now", "null"].iter().any(|word| name.eq_ignore_ascii_case(word));

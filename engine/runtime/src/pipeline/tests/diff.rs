@@ -58,7 +58,7 @@ fn lists_are_compared_item_by_item() {
     let lists = [
         r#""Doe, John""#,
         r#""Doe", "John""#,
-        r#""Doe, John", """#,
+        r#""Doe, John", "x""#,
         r#""\"Doe, John\"""#,
         r#""\"Doe", "John\"""#,
         r#""\\\"Doe, John\\\"""#,
