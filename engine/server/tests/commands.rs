@@ -143,7 +143,7 @@ fn a_url_is_shown_without_what_is_secret_in_it() {
 #[test]
 fn a_secret_that_is_set_to_nothing_does_not_turn_signing_off() {
     let place = Place::new();
-    for key in ["secret", "ca_file"] {
+    for key in ["ca_file", "secret"] {
         let hook =
             format!("  hook:\n    type: webhook\n    url: https://example.com/hook\n    {key}: ${{HOOK}}\n");
         place.write("tidewater.yaml", &format!("{PIPELINE}{hook}"));
@@ -153,7 +153,9 @@ fn a_secret_that_is_set_to_nothing_does_not_turn_signing_off() {
             assert_fails(&done, code, &["tidewater.yaml:28:", "expected a text, found an empty one"]);
         }
     }
-    assert_success(&place.command(&["validate"]).env("HOOK", "whsec_MDEyMzQ1Njc4OWFiY2RlZg==").output().unwrap());
+    assert_success(
+        &place.command(&["validate"]).env("HOOK", "whsec_MDEyMzQ1Njc4OWFiY2RlZg==").output().unwrap(),
+    );
 }
 
 #[test]

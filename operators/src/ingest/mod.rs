@@ -25,6 +25,7 @@ pub use decoder::{DecodeStats, Decoded, Decoder, Scanned};
 pub use dedupe::{Dedup, Refile, Verdict};
 pub use json::PaddedEvent;
 pub use message::MessageKey;
+pub use normalize::comparable;
 
 pub(crate) use batch::{AliasLinkRow, EventRow, IdentifierRow};
 pub(crate) use identifiers::compile_block_patterns;

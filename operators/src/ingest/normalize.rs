@@ -3,6 +3,16 @@
 
 use tidewater_model::{Normalize, identifier::DEFAULT_BLOCKED};
 
+/// A text as identifiers that are normalized like this would have it as a value; `None` if that is never one. Whether an email
+/// address has the form of one is not asked.
+pub fn comparable(how: Normalize, text: &str) -> Option<String> {
+    let mut value = text.as_bytes().to_vec();
+    if how != Normalize::None {
+        normalize(how, &mut value, 0);
+    }
+    if is_blocked_by_default(&value) { None } else { String::from_utf8(value).ok() }
+}
+
 /// Normalizes the text from `start` on, in place; `false` if it can't be an identifier.
 pub(super) fn normalize(how: Normalize, text: &mut Vec<u8>, start: usize) -> bool {
     let raw = &mut text[start..];

@@ -70,7 +70,8 @@ async fn rudder_node_sends_gzip_under_a_form_s_content_type() {
 async fn rudder_s_beacon_is_a_batch_as_text_with_the_key_in_its_path() {
     let server = Server::start(config()).await;
     let headers = "Content-Type: text/plain;charset=UTF-8\r\nOrigin: http://shop.example\r\n";
-    let answer = post(server.address, "/beacon/v1/batch?writeKey=wk", headers, RUDDER_BEACON.as_bytes()).await;
+    let answer =
+        post(server.address, "/beacon/v1/batch?writeKey=wk", headers, RUDDER_BEACON.as_bytes()).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     let event = RUDDER_BEACON.strip_prefix(r#"{"batch":["#).unwrap().strip_suffix("]}").unwrap();
     assert_eq!(server.events(), [event]);

@@ -50,7 +50,8 @@ async fn a_request_is_signed_and_names_its_deltas() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_may_stand_directly_behind_the_host() {
     let receiver = Receiver::start().await;
-    let settings = serde_json::json!({ "url": format!("http://{}?token=t", receiver.address), "secret": SECRET });
+    let settings =
+        serde_json::json!({ "url": format!("http://{}?token=t", receiver.address), "secret": SECRET });
     let mut sink = opened(WebhookConfig::from_value(&settings).unwrap()).await;
     sink.deliver(&[epoch(1, 1)]).await.unwrap();
     assert_eq!(receiver.requests()[0].path, "/?token=t");

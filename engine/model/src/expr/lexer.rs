@@ -53,8 +53,9 @@ pub(super) struct Lexed {
 /// Whether `name` can be written without backticks. Keywords count in any case, since the parser recognizes
 /// `AND` in order to correct it, and `null` in order to say that nothing compares with it.
 pub(super) fn is_bare_name(name: &str) -> bool {
-    let keyword =
-        ["and", "or", "not", "true", "false", "now", "null"].iter().any(|word| name.eq_ignore_ascii_case(word));
+    let keyword = ["and", "or", "not", "true", "false", "now", "null"]
+        .iter()
+        .any(|word| name.eq_ignore_ascii_case(word));
     !name.is_empty() && bare_name_length(name) == name.len() && !keyword
 }
 

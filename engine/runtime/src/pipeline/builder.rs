@@ -8,6 +8,7 @@ use super::{
     Pipeline,
     definitions::{self, Identifier, Segment, Trait, clock_name, normalize_name},
     error::PipelineErrors,
+    reader::Reader,
     secret::Secret,
     tree::Node,
 };
@@ -276,6 +277,6 @@ impl PipelineBuilder {
             self.settings.iter().map(|(key, text)| ((*key).to_owned(), Node::text(text))).collect();
         entries.extend(self.id_key.map(|secret| ("id_key".to_owned(), Node::text(secret.expose()))));
         entries.extend(definitions::sections(&self.identifiers, &self.traits, &self.segments));
-        Pipeline::from_tree(self.name, &Node::map(entries))
+        Pipeline::from_tree(self.name, &Node::map(entries), Reader::new(None))
     }
 }

@@ -69,7 +69,8 @@ pub(super) fn load(root: &Node, reader: &mut Reader) -> Parts {
     let names = NameLists::new(identifiers, traits, segments);
     parts.spec.identifiers = read_identifiers(reader, identifiers);
     parts.spec.traits = read_traits(reader, traits);
-    (parts.spec.segments, parts.segment_texts) = read_segments(reader, segments, &names);
+    (parts.spec.segments, parts.segment_texts) =
+        read_segments(reader, segments, &names, &parts.spec.identifiers);
     parts.sinks = read_connectors(reader, &fields, ConnectorRole::Sink);
     parts
 }

@@ -103,7 +103,7 @@ impl<'a> PipelineLoader<'a> {
                 source.mask(places);
             }
             substitute(&mut root, self.environment, &source, &mut report);
-            let mut reader = Reader { source: Some(Arc::clone(&source)), report };
+            let mut reader = Reader { report, ..Reader::new(Some(Arc::clone(&source))) };
             let read = load(&root, &mut reader);
             report = reader.report;
             if let Some(check) = self.check {

@@ -122,7 +122,8 @@ impl Pipeline {
                 format!("stored definitions have the format {found}, expected {DEFINITIONS_FORMAT}");
             return Err(PipelineError::new(ErrorKind::InvalidValue, message).into());
         }
-        Self::from_tree(DEFAULT_NAME.to_owned(), &definitions.to_tree())
+        let reader = reader::Reader { is_stored: true, ..reader::Reader::new(None) };
+        Self::from_tree(DEFAULT_NAME.to_owned(), &definitions.to_tree(), reader)
     }
 
     /// The JSON Schema (draft 2020-12) of the pipeline file as far as it is built.
@@ -130,8 +131,11 @@ impl Pipeline {
         include_str!("schema.json").to_owned()
     }
 
-    fn from_tree(name: String, root: &tree::Node) -> Result<Self, PipelineErrors> {
-        let mut reader = reader::Reader::new(None);
+    fn from_tree(
+        name: String,
+        root: &tree::Node,
+        mut reader: reader::Reader,
+    ) -> Result<Self, PipelineErrors> {
         let parts = load::load(root, &mut reader);
         match reader.report.into_errors() {
             Some(errors) => Err(errors),

@@ -64,11 +64,13 @@ pub(super) struct Reader {
     /// `None` for a pipeline that does not come from a file.
     pub(super) source: Option<Arc<SourceText>>,
     pub(super) report: Report,
+    /// What is read was stored by an engine that ran on it, maybe of a version with fewer rules: a state must open.
+    pub(super) is_stored: bool,
 }
 
 impl Reader {
     pub(super) fn new(source: Option<Arc<SourceText>>) -> Self {
-        Self { source, report: Report::default() }
+        Self { source, report: Report::default(), is_stored: false }
     }
 
     pub(super) fn add(&mut self, span: Option<Span>, trail: &Trail<'_>, error: PipelineError) {

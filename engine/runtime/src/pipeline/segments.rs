@@ -1,9 +1,10 @@
 //! The entries of `segments`.
 
 use tidewater_model::{
-    SegmentSpec,
+    IdentifierSpec, SegmentSpec,
     expr::{Predicate, parse_segment},
 };
+use tidewater_operators::ingest::comparable;
 
 use super::{
     error::{ErrorKind, PipelineError, quoted},
@@ -20,6 +21,7 @@ pub(super) fn read_segments(
     reader: &mut Reader,
     entries: &[Entry],
     names: &NameLists,
+    identifiers: &[IdentifierSpec],
 ) -> (Vec<SegmentSpec>, Vec<String>) {
     let section = Trail::Root.key("segments");
     let mut predicates: Vec<Option<Predicate>> = Vec::with_capacity(entries.len());
@@ -33,6 +35,9 @@ pub(super) fn read_segments(
         let trail = if std::ptr::eq(node, &entry.value) { trail } else { trail.key("where") };
         let predicate = read_predicate(reader, node, &trail, names);
         if let Some((predicate, text)) = &predicate {
+            if !reader.is_stored {
+                check_values(reader, node, &trail, predicate, names, identifiers);
+            }
             let (name, predicate) = (entry.key.clone(), predicate.clone());
             segments.push(SegmentSpec { name, predicate, description });
             texts.push((*text).to_owned());
@@ -80,5 +85,55 @@ fn read_predicate<'n>(
             reader.expression_errors(node, trail, errors);
             None
         }
+    }
+}
+
+/// Reports comparisons of identifiers with what none of their values can be: those are normalized, what is written in a
+/// condition stays as it is.
+fn check_values(
+    reader: &mut Reader,
+    node: &Node,
+    trail: &Trail<'_>,
+    predicate: &Predicate,
+    names: &NameLists,
+    identifiers: &[IdentifierSpec],
+) {
+    let names = names.names();
+    let mut open = vec![predicate];
+    while let Some(predicate) = open.pop() {
+        let (index, value) = match predicate {
+            Predicate::And(parts) | Predicate::Or(parts) => {
+                open.extend(parts.iter().rev());
+                continue;
+            }
+            Predicate::Not(part) => {
+                open.push(part);
+                continue;
+            }
+            Predicate::IdentifierIs(index, value) => (*index, value),
+            _ => continue,
+        };
+        // One with a mistake is a name, but has no rules.
+        let spec =
+            names.identifiers.get(index).and_then(|name| identifiers.iter().find(|spec| spec.name == *name));
+        let Some(spec) = spec else { continue };
+        let error = match comparable(spec.normalize, value) {
+            Some(comparable) if comparable == *value => continue,
+            Some(comparable) => {
+                let instead = Predicate::IdentifierIs(index, comparable);
+                let message = format!(
+                    "never true: {} is normalized, so no value of it is {}",
+                    quoted(&spec.name),
+                    quoted(value)
+                );
+                PipelineError::new(ErrorKind::Expression, message)
+                    .with_hint(format!("did you mean `{}`?", instead.display(&names)))
+            }
+            None => {
+                let message = format!("never true: {} is always blocked as an identifier", quoted(value));
+                PipelineError::new(ErrorKind::Expression, message)
+            }
+        };
+        reader.add(node.span, trail, error);
     }
 }

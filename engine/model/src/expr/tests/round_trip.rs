@@ -141,8 +141,11 @@ fn predicate() -> impl Strategy<Value = Predicate> {
 
 #[test]
 fn fields_with_the_names_of_words_read_back() {
-    for word in ["and", "Or", "NOT", "true", "False", "now", "null", "NULL", "has", "in_segment", "then", "within"] {
-        for text in [format!("has(`{word}`)"), format!("`{word}` == 1"), format!("1 == `{word}` and has(a)")] {
+    for word in
+        ["and", "Or", "NOT", "true", "False", "now", "null", "NULL", "has", "in_segment", "then", "within"]
+    {
+        for text in [format!("has(`{word}`)"), format!("`{word}` == 1"), format!("1 == `{word}` and has(a)")]
+        {
             let condition = parse_condition(&text).unwrap();
             let written = condition.display(&Names::default()).to_string();
             assert_eq!(parse_condition(&written), Ok(condition), "{text} is written {written}");

@@ -1,4 +1,4 @@
-use super::{super::ErrorKind::*, super::*, IDENTIFIERS, check, errors};
+use super::{super::ErrorKind::*, super::*, IDENTIFIERS, check, errors, load};
 
 #[test]
 fn five_mistakes_are_five_errors() {
@@ -233,6 +233,32 @@ fn traits() {
     check_trait("{ a: { count: x, window: ‸soon, resolution: 1s } }", InvalidValue, "a duration", "");
     check_trait("{ a: { count: x, where: ‸[a] } }", WrongType, "expected a condition such as", "");
     check_trait("{ a: { ‸cuont: x, count: y } }", UnknownKey, "`cuont` in a trait", "did you mean `count`?");
+}
+
+#[test]
+fn an_identifier_is_compared_with_what_it_can_be() {
+    let identifiers = "identifiers: { user_id: { from: a }, email: { from: b, normalize: email }, device: { from: c, normalize: trim } }\n";
+    check(
+        &format!(
+            "{identifiers}segments:\n  a: ‸email == \"Ada@Example.com\"\n  \
+             b: {{ where: ‸'has(user_id) or not (\" d\" == device and true)' }}\n  c: ‸user_id == \"Anonymous\"\n  d: ‸email == \" NULL\"\n  \
+             e: ‸user_id == 0\n"
+        ),
+        &[
+            (
+                Expression,
+                "never true: `email` is normalized, so no value of it is `Ada@Example.com`",
+                "did you mean `email == \"ada@example.com\"`?",
+            ),
+            (Expression, "so no value of it is ` d`", "did you mean `device == \"d\"`?"),
+            (Expression, "never true: `Anonymous` is always blocked as an identifier", ""),
+            (Expression, "never true: ` NULL` is always blocked", ""),
+            (Expression, "never true: `0` is always blocked", ""),
+        ],
+    );
+    load(&format!(
+        "{identifiers}segments: {{ a: 'email == \"ada@example.com\" or user_id == \" Ada\" or device == \"Ada\" or user_id == 7' }}"
+    ));
 }
 
 #[test]

@@ -29,7 +29,8 @@ fn variables_files_and_defaults() {
 #[test]
 fn a_variable_set_to_nothing_is_no_key_left_out() {
     let environment = FixedEnvironment::new().variable("EMPTY", "");
-    for text in ["state: ${EMPTY}", "workers: ${EMPTY}", "id_key: ${EMPTY}", "traits: ${EMPTY}", "sinks: ${EMPTY}"]
+    for text in
+        ["state: ${EMPTY}", "workers: ${EMPTY}", "id_key: ${EMPTY}", "traits: ${EMPTY}", "sinks: ${EMPTY}"]
     {
         let errors = Pipeline::from_yaml(&format!("{IDENTIFIERS}{text}\n"), &environment).unwrap_err();
         assert_eq!(errors.len(), 1, "{text}: {errors}");

@@ -188,6 +188,14 @@ fn definitions_come_back_as_the_same_pipeline() {
 }
 
 #[test]
+fn what_was_stored_before_a_rule_came_still_opens() {
+    let mut stored = load(EXAMPLE).definitions();
+    stored.segments[0].condition = "email == \"Ada@Example.com\"".to_owned();
+    let again = Pipeline::from_definitions(&stored).unwrap();
+    assert_eq!(again.definitions().segments, stored.segments);
+}
+
+#[test]
 fn stored_conditions_are_canonical() {
     let definitions =
         load(&format!("{IDENTIFIERS}segments: {{ a: '(has( email ))and 1<2.50' }}")).definitions();
