@@ -6,11 +6,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use tidewater_model::PipelineSpec;
+use tidewater_model::{PipelineSpec, RejectReason};
 
 use super::{
     AliasLinkRow, EventBatch, IdentifierRow,
-    identifiers::{IdentifierSpace, Identifiers, first_fed_by},
+    identifiers::{IdentifierSpace, Identifiers, MANY_VALUES, first_fed_by},
     json::{Field, Fields, Node, PathTree, elements},
     table::Table,
 };
@@ -21,6 +21,9 @@ use crate::{
         bytes::{Input, put, put_bytes, put_i64},
     },
 };
+
+/// An event may have so many values of `previousId`, as many as it may have identifiers.
+const MOST_CLAIMS: usize = u16::MAX as usize;
 
 /// A piece of a snapshot is of about this size.
 const PIECE_BYTES: usize = 1 << 20;
@@ -119,16 +122,39 @@ impl Aliases {
     }
 
     /// Adds what the `previousId` of an alias event can stand for, per value.
+    ///
+    /// # Errors
+    /// `TooLarge` if there are more than an event may have.
     #[cold]
-    pub(super) fn claim(&self, identifiers: &Identifiers, fields: Fields<'_>, claims: &mut Vec<Claim>) {
+    pub(super) fn claim(
+        &self,
+        identifiers: &Identifiers,
+        fields: Fields<'_>,
+        claims: &mut Vec<Claim>,
+    ) -> Result<(), RejectReason> {
         let first = claims.len();
+        let mut known = HashSet::new();
         for scalar in scalars(fields.get(self.previous_id)) {
             let read = |rank: Option<usize>| Named::read(identifiers, rank?, scalar);
             let claim = Claim { as_user: read(self.user), as_anonymous: read(self.anonymous) };
-            if !claims[first..].iter().any(|other| other.is_same(&claim)) {
-                claims.push(claim);
+            let before = &claims[first..];
+            let is_known = if before.len() < MANY_VALUES {
+                before.iter().any(|other| other.key() == claim.key())
+            } else {
+                if known.is_empty() {
+                    known.extend(before.iter().map(Claim::key));
+                }
+                !known.insert(claim.key())
+            };
+            if is_known {
+                continue;
             }
+            if before.len() == MOST_CLAIMS {
+                return Err(RejectReason::TooLarge);
+            }
+            claims.push(claim);
         }
+        Ok(())
     }
 
     /// Asks the processor for the places of an event's user ids.
@@ -257,11 +283,9 @@ impl Aliases {
 }
 
 impl Claim {
-    fn is_same(&self, other: &Self) -> bool {
-        let hashes = |claim: &Self| {
-            [&claim.as_user, &claim.as_anonymous].map(|named| named.as_ref().map(|named| named.hash))
-        };
-        hashes(self) == hashes(other)
+    /// Claims with the same key are one.
+    fn key(&self) -> [Option<u128>; 2] {
+        [&self.as_user, &self.as_anonymous].map(|named| named.as_ref().map(|named| named.hash))
     }
 }
 

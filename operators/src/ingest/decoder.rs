@@ -145,7 +145,7 @@ impl Decoder {
     }
 
     /// Reads an event, which then waits to be appended or discarded. `accepted_at` is its time if it has none of its
-    /// own; it may not lie more than `max_future` after `wall`. Replay passes [`Timestamp::MAX`] as `wall`, since what
+    /// own; one of its own may not lie more than `max_future` after `wall`. Replay passes [`Timestamp::MAX`] as `wall`, since what
     /// stands in the log was accepted.
     ///
     /// # Errors
@@ -196,12 +196,12 @@ impl Decoder {
         if rows.len() - first_row > usize::from(u16::MAX) {
             return Err(RejectReason::TooLarge);
         }
+        if kind == EventKind::Alias {
+            self.aliases.claim(&self.identifiers, fields, claims)?;
+        }
         let time = self.times.read(fields, accepted_at, wall)?;
 
         self.aliases.prefetch(&rows[first_row..]);
-        if kind == EventKind::Alias {
-            self.aliases.claim(&self.identifiers, fields, claims);
-        }
         let program = self.kinds.program(kind, fields);
         let mut space = ValueSpace { words: values, text, base, strings, unreadable: 0 };
         self.values.read(program, fields, &mut space);
@@ -345,5 +345,6 @@ impl Staged {
         let end = self.end_before(self.events.len());
         self.text.truncate(end.text_end);
         self.rows.truncate(end.rows_end as usize);
+        self.claims.truncate(end.claims_end as usize);
     }
 }

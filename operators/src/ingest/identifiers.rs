@@ -16,8 +16,8 @@ use super::{
 };
 use crate::plan::{Plan, PlanError};
 
-/// From how many values of one identifier on a set is asked whether a value is there already.
-const MANY_VALUES: usize = 32;
+/// From how many values of one key on a set is asked whether a value is there already.
+pub(super) const MANY_VALUES: usize = 32;
 
 /// How one identifier's values are found and made usable.
 #[derive(Clone, Debug)]

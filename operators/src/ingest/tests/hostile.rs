@@ -107,6 +107,38 @@ fn keys_without_end_and_keys_again_and_again_are_read_once() {
 }
 
 #[test]
+fn an_alias_of_more_ids_than_an_event_may_have_is_refused() {
+    let run = &mut Run::new(spec(), 1);
+    let alias = |previous: &mut dyn Iterator<Item = u32>, time: &str| {
+        let previous: Vec<String> = previous.map(|number| format!("\"p{number}\"")).collect();
+        let previous = previous.join(",");
+        format!(r#"{{"type":"alias","userId":"u","timestamp":{time},"previousId":[{previous}]}}"#).into_bytes()
+    };
+    for (count, expected) in [(100_000, Some(RejectReason::TooLarge)), (65_536, Some(RejectReason::TooLarge))] {
+        assert_eq!(reason(run, &alias(&mut (0..count), "1600000000000")), expected, "{count} ids");
+    }
+    // Too large comes first, whatever else is wrong.
+    assert_eq!(reason(run, &alias(&mut (0..65_536), "0")), Some(RejectReason::TooLarge));
+    assert_eq!(reason(run, &alias(&mut (0..65_535), "0")), Some(RejectReason::BadTime));
+    // What was refused in the same block leaves nothing with the events around it.
+    let before = run.scan(&alias(&mut [1, 2].into_iter(), "1600000000000")).unwrap();
+    assert_eq!(run.scan(&alias(&mut (0..65_536), "1600000000000")).unwrap_err(), RejectReason::TooLarge);
+    assert_eq!(run.scan(&alias(&mut [3, 4].into_iter(), "0")).unwrap_err(), RejectReason::BadTime);
+    let behind = run.scan(&alias(&mut [5].into_iter(), "1600000000000")).unwrap();
+    for (scanned, place) in [(before, 0), (behind, 1)] {
+        run.decoder.append(scanned, place, &mut run.batches);
+    }
+    let linked: Vec<(String, u64)> =
+        run.alias_links().into_iter().map(|(_, other, _, place, _)| (other.1, place)).collect();
+    assert_eq!(linked, [("p1", 0), ("p2", 0), ("p5", 1)].map(|(id, place)| (id.to_owned(), place)));
+    // As many as there may be, in any spelling, are each linked once.
+    let run = &mut Run::new(spec(), 1);
+    let twice = &mut (0..65_535).flat_map(|number| [number, number / 2]);
+    assert_eq!(reason(run, &alias(twice, "1600000000000")), None);
+    assert_eq!(run.alias_links().len(), 65_535);
+}
+
+#[test]
 fn memory_given_behind_an_event_is_checked() {
     assert!(PaddedEvent::new(&[0; 63], 0).is_none());
     assert!(PaddedEvent::new(&[0; 64], 1).is_none());
