@@ -60,12 +60,7 @@ impl Dedup {
     /// extend how long the first is remembered. A `now` that goes back counts as the latest seen.
     #[inline]
     pub fn check(&mut self, now: Timestamp, key: MessageKey) -> Verdict {
-        if now.0 >= self.ends {
-            self.begin(now);
-        }
-        if self.swept != ALL {
-            self.sweep_one();
-        }
+        self.advance(now);
         let entry = self.entry(key);
         let current = self.current;
         let Some(seen) = self.table.find_or_insert(entry) else { return Verdict::New };
@@ -94,9 +89,15 @@ impl Dedup {
         }
     }
 
-    /// Remembers a message that was accepted at `now`, when the log is replayed.
+    /// Remembers a message that was accepted at `now`, when the log is replayed. It was new then: should an earlier one
+    /// with this id still count here, as may be if `now` is no more than the end of the epoch, or if the window was shorter,
+    /// then this one takes its place.
     pub fn restore(&mut self, now: Timestamp, key: MessageKey) {
-        self.check(now, key);
+        self.advance(now);
+        let entry = self.entry(key);
+        if let Some(seen) = self.table.find_or_insert(entry) {
+            *seen = entry;
+        }
     }
 
     /// What is to be stored of a message that was just accepted: the half of a window in which it was, and its entry.
@@ -145,6 +146,17 @@ impl Dedup {
     fn entry(&self, key: MessageKey) -> u128 {
         let half = (self.current as u128 & 3) << HALF_SHIFT;
         (key.id & ID).max(LEAST_ID) | half | u128::from(key.content as u32)
+    }
+
+    /// Time has come to `now`.
+    #[inline(always)]
+    fn advance(&mut self, now: Timestamp) {
+        if now.0 >= self.ends {
+            self.begin(now);
+        }
+        if self.swept != ALL {
+            self.sweep_one();
+        }
     }
 
     /// Another half of a window has begun.

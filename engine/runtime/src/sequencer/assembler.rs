@@ -331,3 +331,6 @@ impl Assembler {
         self.now
     }
 }
+
+#[cfg(test)]
+mod tests;

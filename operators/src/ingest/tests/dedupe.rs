@@ -104,6 +104,48 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// A replay knows of each message no more than when its epoch ended. What was accepted twice counts from the second time.
+    #[test]
+    fn a_replay_remembers_each_message_for_at_least_a_window(
+        (window, replayed) in (1..200i64, prop_oneof![Just(0), 0..200i64]),
+        start in -1_000..1_000i64,
+        epochs in prop::collection::vec(
+            (prop::collection::vec((0..8u64, 0..2u64, 0..60i64), 1..6), 0..60i64), 1..20,
+        ),
+        later in 0..300i64,
+    ) {
+        let replayed = window + replayed;
+        let (mut life, mut replay) = (
+            Dedup::new(Remember::For(Millis(window))),
+            Dedup::new(Remember::For(Millis(replayed))),
+        );
+        let mut accepted: HashMap<u64, (i64, u64)> = HashMap::new();
+        let mut now = start;
+        for (events, sealed) in epochs {
+            let mut log = Vec::new();
+            for (number, content, step) in events {
+                now += step;
+                if life.check(Timestamp(now), message(number, content)) == Verdict::New {
+                    accepted.insert(number, (now, content));
+                    log.push(message(number, content));
+                }
+            }
+            now += sealed;
+            log.into_iter().for_each(|key| replay.restore(Timestamp(now), key));
+        }
+        let then = now + later;
+        for (number, (at, content)) in accepted {
+            if then - at <= replayed {
+                let found = replay.clone().check(Timestamp(then), message(number, content));
+                prop_assert_eq!(found, Verdict::Duplicate, "{} of {} after it was accepted", then - at, replayed);
+            }
+        }
+    }
+}
+
 #[test]
 fn forever_is_forever() {
     let mut dedup = Dedup::new(Remember::Forever);
