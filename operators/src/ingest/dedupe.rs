@@ -118,10 +118,16 @@ impl Dedup {
         self.ends = (current.saturating_add(1)).saturating_mul(half);
     }
 
-    /// Remembers a stored message, unless it is too old or known already: the newest snapshot is read first.
+    /// Remembers a stored message, unless it is too old or known already: the newest snapshot is read first. Of one that
+    /// a replay found accepted twice a snapshot has both, and the later counts.
     pub fn read(&mut self, half: i64, entry: u128) {
-        if half >= self.oldest_half() && entry & ID != 0 {
-            self.table.find_or_insert(entry);
+        let current = self.current;
+        if half >= self.oldest_half()
+            && entry & ID != 0
+            && let Some(seen) = self.table.find_or_insert(entry)
+            && age(entry, current) < age(*seen, current)
+        {
+            *seen = entry;
         }
     }
 

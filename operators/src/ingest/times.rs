@@ -37,7 +37,7 @@ impl Times {
     /// The event's time: `timestamp`, else `originalTimestamp`, else `accepted_at`. Null counts as absent.
     ///
     /// # Errors
-    /// `BadTime` if the time the event gives can't be read or lies before `min_time` or after 9999, `FutureTime` if it
+    /// `BadTime` if the time the event gives can't be read or lies before `min_time` or after 9999, `FutureTime` if that
     /// lies more than `max_future` after `wall`, `NoTime` if it gives none although the clock goes by event times.
     /// With [`Timestamp::MAX`] as `wall` only times that can't be read and those after 9999 are refused.
     #[inline]
@@ -62,7 +62,8 @@ impl Times {
                 (time.ok_or(RejectReason::BadTime)?, true)
             }
         };
-        if time.0 > wall.0.saturating_add(self.max_future.0) {
+        // The clock may have been set back since the time of acceptance was taken, which dates nothing in the future.
+        if is_own && time.0 > wall.0.saturating_add(self.max_future.0) {
             return Err(RejectReason::FutureTime);
         }
         Ok(EventTime { time, is_own })

@@ -73,6 +73,23 @@ fn the_future_is_held_against_the_wall_clock() {
     assert_eq!(scanned.unwrap().time, Timestamp::MAX);
 }
 
+#[test]
+fn an_event_without_a_time_is_of_no_future_though_the_clock_was_set_back() {
+    let spec = PipelineSpec { max_future: Millis(0), ..spec() };
+    let run = &mut Run::new(spec, 1);
+    let mut scan = |event: &str, wall: i64| {
+        let mut scratch = Vec::new();
+        let event = PaddedEvent::copied(event.as_bytes(), &mut scratch);
+        run.decoder.scan(event, WALL, Timestamp(wall)).map(|scanned| scanned.time)
+    };
+    for back in [0, 1, 3_600_000] {
+        assert_eq!(scan(r#"{"type":"track","userId":"u"}"#, WALL.0 - back), Ok(WALL), "{back} ms back");
+    }
+    let dated = format!(r#"{{"type":"track","userId":"u","timestamp":{}}}"#, WALL.0);
+    assert_eq!(scan(&dated, WALL.0), Ok(WALL));
+    assert_eq!(scan(&dated, WALL.0 - 1), Err(RejectReason::FutureTime));
+}
+
 proptest! {
     /// Numbers of every form against long arithmetic on their digits.
     #[test]

@@ -55,6 +55,7 @@ impl Life {
     /// What a start makes of the log, perhaps with another dedup window.
     fn restarted(&self, dedup: Remember) -> Self {
         let mut life = Self::new(PipelineSpec { dedup, ..self.spec.clone() });
+        life.assembler.note_changes();
         for (header, events) in &self.log {
             let mut buffers = vec![Vec::new(); events.len()];
             let padded = events.iter().zip(&mut buffers);
@@ -62,6 +63,18 @@ impl Life {
             life.assembler.replay(header, padded);
         }
         life.log.clone_from(&self.log);
+        life
+    }
+
+    /// What a start makes of a checkpoint.
+    fn resumed(&mut self) -> Self {
+        let mut life = Self::new(self.spec.clone());
+        let Snapshot { now, dedup_half, messages, .. } = self.assembler.snapshot(true);
+        life.assembler.now = now;
+        life.assembler.dedup.resume(dedup_half);
+        for (half, entries) in messages {
+            entries.into_iter().for_each(|entry| life.assembler.dedup.read(half, entry));
+        }
         life
     }
 }
@@ -78,7 +91,9 @@ fn a_message_sent_again_behind_the_window_is_remembered_from_then_on_also_after_
     assert_eq!(life.send(2_500, SENT), Outcome::Duplicate);
     assert_eq!(life.send(3_000, SENT), Outcome::Accepted);
     life.seal(3_000);
-    for mut life in [life.restarted(window), life] {
+    // A checkpoint behind a replay has both.
+    let resumed = life.restarted(window).resumed();
+    for mut life in [life.restarted(window), resumed, life] {
         assert_eq!(life.send(4_500, SENT), Outcome::Duplicate, "1.5 s after it was accepted");
         assert_eq!(life.send(7_000, SENT), Outcome::Accepted, "4 s after it was accepted");
     }
@@ -93,4 +108,19 @@ fn a_longer_window_begins_with_the_last_of_the_messages_that_the_shorter_one_acc
     }
     let mut longer = life.restarted(Remember::For(Millis(6_000)));
     assert_eq!(longer.send(10_900, SENT), Outcome::Duplicate, "5.9 s after it was accepted");
+}
+
+#[test]
+fn a_clock_set_back_within_an_epoch_dates_no_event_in_the_future() {
+    let mut life = Life::new(PipelineSpec { max_future: Millis(0), ..spec() });
+    let undated = r#"{"type":"track","userId":"u"}"#;
+    assert_eq!(life.send(1_000, undated), Outcome::Accepted);
+    // Of the epoch's time as the first one, though the clock has not shown that for the second time yet.
+    assert_eq!(life.send(999, undated), Outcome::Accepted);
+    let dated = |at| format!(r#"{{"type":"track","userId":"u","timestamp":{}}}"#, START + at);
+    assert_eq!(life.send(999, &dated(1_000)), Outcome::Refused(RejectReason::FutureTime));
+    assert_eq!(life.send(999, &dated(999)), Outcome::Accepted);
+    let cut = life.seal(999);
+    assert_eq!((cut.header.now, cut.header.accepted_at), (Timestamp(START + 1_000), Timestamp(START + 1_000)));
+    assert_eq!(cut.inputs[0].events.len(), 3);
 }
