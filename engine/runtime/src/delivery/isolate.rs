@@ -14,7 +14,11 @@ use std::{ops::Range, sync::Arc};
 use tidewater_connector_api::{DeliveryError, Position};
 use tidewater_model::{DeltaBatch, Timestamp};
 
-use super::{bury::on_letters, letters::Refusal, task::Delivery};
+use super::{
+    bury::on_letters,
+    letters::{Letters, Refusal},
+    task::Delivery,
+};
 
 /// So many deltas are tried alone, spread over a refused epoch, before it is taken that all are refused. If half of them
 /// are fine, one of 16 is fine in all but 1 of 65,536 cases; and a destination that refuses everything is not asked more
@@ -75,16 +79,18 @@ impl Delivery {
             at += 1;
             match self.try_apart(&batch, failing).await {
                 Tried::Taken(position, few) => {
-                    let doubtful = if takes_some { 0 } else { refused.len() };
-                    takes_some = true;
                     refused.extend(few);
+                    takes_some = true;
                     let settled: Vec<_> = batches.drain(..at).collect();
-                    if !self.settle(&settled, std::mem::take(&mut refused), doubtful, position).await {
+                    if !self.settle(&settled, std::mem::take(&mut refused), position).await {
                         return Err(());
                     }
                     at = 0;
                 }
-                Tried::Refused(all, last) => {
+                Tried::Refused(mut all, last) => {
+                    // What failed in another way than by being refused has been tried for days.
+                    let is_doubtful = |refusal: &Refusal| !takes_some && refusal.cause == REFUSED;
+                    all.iter_mut().for_each(|refusal| refusal.is_doubtful = is_doubtful(refusal));
                     refused.extend(all);
                     error = Some(last);
                 }
@@ -93,10 +99,9 @@ impl Delivery {
                     let before = at - 1;
                     if before > 0 && self.is_partly_taken(&batches[before..at]) {
                         // It takes something, so the epochs before are refused. It stands where it stood before this one.
-                        let doubtful = if takes_some { 0 } else { refused.len() };
                         let settled: Vec<_> = batches.drain(..before).collect();
                         let position = self.recorded_position();
-                        if !self.settle(&settled, std::mem::take(&mut refused), doubtful, position).await {
+                        if !self.settle(&settled, std::mem::take(&mut refused), position).await {
                             return Err(());
                         }
                     }
@@ -107,13 +112,12 @@ impl Delivery {
         Ok(error.filter(|_| !batches.is_empty()))
     }
 
-    /// Makes dead letters of what was refused, then acknowledges the epochs. The first `doubtful` of them were refused when
-    /// nothing had been taken yet: they are tried again.
+    /// Makes dead letters of what was refused, then acknowledges the epochs. What was refused when nothing had been taken yet
+    /// is to be tried again.
     async fn settle(
         &mut self,
         batches: &[Arc<DeltaBatch>],
         refused: Vec<Refusal>,
-        doubtful: usize,
         position: Position,
     ) -> bool {
         #[cfg(feature = "planted-bugs")]
@@ -124,13 +128,10 @@ impl Delivery {
             }
         }
         let buried = refused.len();
-        // What failed in another way than by being refused has been tried for days.
-        let doubtful = refused[..doubtful].iter().filter(|refusal| refusal.cause == REFUSED);
-        let again: Vec<DeltaBatch> = doubtful.map(|refusal| refusal.delta.clone()).collect();
+        let is_doubtful = refused.iter().any(|refusal| refusal.is_doubtful);
         self.bury(refused).await
             && self.acknowledge(batches, buried, position).await
-            && (again.is_empty()
-                || on_letters(self.place(), move |letters| letters.mark_of(&again)).await.is_some())
+            && (!is_doubtful || on_letters(self.place(), Letters::mark_doubtful).await.is_some())
     }
 
     /// Whether some of these epochs has been taken, so that they can't be delivered as they are.
@@ -237,6 +238,7 @@ impl Delivery {
             attempts: failing.attempts + 1,
             first_failed_at: failing.first_failed_at,
             last_failed_at: self.clock.now(),
+            is_doubtful: false,
         }
     }
 }

@@ -32,6 +32,8 @@ pub(crate) struct Refusal {
     pub(crate) attempts: u32,
     pub(crate) first_failed_at: Timestamp,
     pub(crate) last_failed_at: Timestamp,
+    /// Nothing had been taken yet, so it may have been the destination's fault.
+    pub(crate) is_doubtful: bool,
 }
 
 /// The dead letters of one sink.
@@ -66,9 +68,10 @@ impl Letters {
     }
 
     fn new(place: Place) -> Self {
-        let (by_profile, marked, superseded) = (HashMap::new(), BTreeSet::new(), BTreeSet::new());
         let counts = Mutex::new(place.counts());
-        Self { inside: Mutex::new(Inside { place, by_profile, marked, superseded }), counts }
+        let (marked, superseded, doubtful) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let inside = Inside { place, by_profile: HashMap::new(), marked, superseded, doubtful };
+        Self { inside: Mutex::new(inside), counts }
     }
 
     /// Those that are on disk.
@@ -127,10 +130,12 @@ impl Letters {
         Ok(ids.len() as u64)
     }
 
-    /// Marks the letters of these deltas, but for those that are superseded.
-    pub(crate) fn mark_of(&self, deltas: &[DeltaBatch]) -> Result<u64, StorageError> {
-        let ids = self.lock().of(deltas);
-        self.mark(Some(&ids))
+    /// Marks the doubtful letters.
+    pub(crate) fn mark_doubtful(&self) -> Result<u64, StorageError> {
+        let ids = self.lock().doubtful.clone();
+        let marked = self.mark(Some(&ids))?;
+        self.lock().doubtful.clear();
+        Ok(marked)
     }
 
     /// The first letters that are to be delivered again, at most so many.

@@ -4,11 +4,12 @@ use std::{
     collections::BTreeSet,
     path::Path,
     sync::{Arc, Mutex, atomic::Ordering},
+    time::Duration,
 };
 
 use tidewater::{
     Engine, EngineState, Error, ErrorKind, ManualClock, Millis, QuarantineFilter, RawEvents, Source,
-    SourceContext, SourceState, Timestamp, offline,
+    SourceContext, SourceState, Timestamp, TrySendError, offline,
 };
 use tidewater_connector_api::{Position, ReadError, SourceCapabilities};
 
@@ -72,7 +73,11 @@ async fn what_comes_during_a_replay_is_taken_in_before_what_comes_behind_it() {
     let (mut receipts, mut behind) = (Vec::new(), 0);
     while behind < 500 {
         let n = receipts.len();
-        receipts.push(engine.try_ingest(order("u1", &format!("n{n}"))).unwrap());
+        match engine.try_ingest(order("u1", &format!("n{n}"))) {
+            Ok(receipt) => receipts.push(receipt),
+            Err(TrySendError::Full { .. }) => tokio::time::sleep(Duration::from_millis(1)).await,
+            Err(error) => panic!("{error}"),
+        }
         behind += u32::from(engine.state() == EngineState::Running);
         tokio::task::yield_now().await;
     }

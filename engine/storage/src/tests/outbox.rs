@@ -31,6 +31,9 @@ fn bytes_of(epoch: u64) -> Vec<u8> {
     vec![epoch as u8; (epoch * 13 % 90) as usize]
 }
 
+/// What a batch takes in three pieces, at most.
+const LARGEST: u64 = 200;
+
 fn push(outbox: &mut Outbox, after: u64, epoch: u64, is_held: bool) -> Pushed {
     let batch = NewBatch { after, epoch, context: &context_of(epoch), bytes: &bytes_of(epoch) };
     outbox.push(batch, is_held).unwrap()
@@ -77,7 +80,7 @@ proptest! {
                     let before = outbox.bytes();
                     let pushed = push(&mut outbox, last, last + 1, is_held);
                     if pushed == Pushed::Full {
-                        prop_assert!(!is_held && before + 120 > max_bytes);
+                        prop_assert!(!is_held && before + LARGEST > max_bytes);
                         continue;
                     }
                     last += 1;
@@ -97,7 +100,7 @@ proptest! {
                 }
             }
             prop_assert_eq!(outbox.len(), model.len() as u64);
-            prop_assert!(outbox.bytes() <= max_bytes.max(130));
+            prop_assert!(outbox.bytes() <= max_bytes.max(LARGEST));
         }
     }
 

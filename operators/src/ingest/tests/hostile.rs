@@ -112,9 +112,11 @@ fn an_alias_of_more_ids_than_an_event_may_have_is_refused() {
     let alias = |previous: &mut dyn Iterator<Item = u32>, time: &str| {
         let previous: Vec<String> = previous.map(|number| format!("\"p{number}\"")).collect();
         let previous = previous.join(",");
-        format!(r#"{{"type":"alias","userId":"u","timestamp":{time},"previousId":[{previous}]}}"#).into_bytes()
+        format!(r#"{{"type":"alias","userId":"u","timestamp":{time},"previousId":[{previous}]}}"#)
+            .into_bytes()
     };
-    for (count, expected) in [(100_000, Some(RejectReason::TooLarge)), (65_536, Some(RejectReason::TooLarge))] {
+    for (count, expected) in [(100_000, Some(RejectReason::TooLarge)), (65_536, Some(RejectReason::TooLarge))]
+    {
         assert_eq!(reason(run, &alias(&mut (0..count), "1600000000000")), expected, "{count} ids");
     }
     // Too large comes first, whatever else is wrong.

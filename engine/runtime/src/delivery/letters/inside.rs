@@ -17,6 +17,8 @@ pub(super) struct Inside {
     pub(super) by_profile: HashMap<ProfileId, Vec<Key>>,
     pub(super) marked: BTreeSet<u64>,
     pub(super) superseded: BTreeSet<u64>,
+    /// They are to be tried once more when the epochs that they are of are acknowledged.
+    pub(super) doubtful: BTreeSet<u64>,
 }
 
 /// Of which delta a letter is.
@@ -39,6 +41,9 @@ impl Inside {
                 return Ok(Added::Full(place));
             };
             self.note(id, &refusal.delta);
+            if refusal.is_doubtful {
+                self.doubtful.insert(id);
+            }
             if let Place::Memory(ring) = &mut self.place {
                 let gone = std::mem::take(&mut ring.gone);
                 self.forget(&gone);
@@ -56,17 +61,10 @@ impl Inside {
     }
 
     fn holds(&self, delta: &DeltaBatch) -> bool {
-        !self.of(std::slice::from_ref(delta)).is_empty()
-    }
-
-    /// The letters of these deltas that are not superseded.
-    pub(super) fn of(&self, deltas: &[DeltaBatch]) -> BTreeSet<u64> {
-        let rows = deltas.iter().flat_map(|delta| delta.iter().map(|row| (delta.epoch(), row)));
-        rows.flat_map(|(epoch, row)| {
+        delta.iter().any(|row| {
             let known = self.by_profile.get(&row.profile()).into_iter().flatten();
-            known.filter(move |key| key.epoch == epoch && key.segment == row.segment()).map(|key| key.id)
+            known.into_iter().any(|key| key.epoch == delta.epoch() && key.segment == row.segment())
         })
-        .collect()
     }
 
     pub(super) fn supersede<'a>(
@@ -112,6 +110,7 @@ impl Inside {
         self.drop_keys(ids);
         self.marked.retain(|id| !ids.contains(id));
         self.superseded.retain(|id| !ids.contains(id));
+        self.doubtful.retain(|id| !ids.contains(id));
     }
 
     /// Those of these numbers that there are, or all there are.

@@ -22,6 +22,7 @@ fn refusal(epoch: u64, segment: usize, profile: u128) -> Refusal {
         attempts: 1,
         first_failed_at: Timestamp(1),
         last_failed_at: Timestamp(2),
+        is_doubtful: false,
     }
 }
 

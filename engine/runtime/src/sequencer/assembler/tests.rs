@@ -121,6 +121,9 @@ fn a_clock_set_back_within_an_epoch_dates_no_event_in_the_future() {
     assert_eq!(life.send(999, &dated(1_000)), Outcome::Refused(RejectReason::FutureTime));
     assert_eq!(life.send(999, &dated(999)), Outcome::Accepted);
     let cut = life.seal(999);
-    assert_eq!((cut.header.now, cut.header.accepted_at), (Timestamp(START + 1_000), Timestamp(START + 1_000)));
+    assert_eq!(
+        (cut.header.now, cut.header.accepted_at),
+        (Timestamp(START + 1_000), Timestamp(START + 1_000))
+    );
     assert_eq!(cut.inputs[0].events.len(), 3);
 }
