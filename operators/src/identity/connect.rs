@@ -7,7 +7,7 @@ use crate::{
         messages::{Look, LookKind, Meeting, Merge, Outbox, Side},
         state::State,
     },
-    ingest::{AliasLinkRow, EventBatch, IdentifierRow},
+    ingest::{AliasLinkKind, AliasLinkRow, EventBatch, IdentifierRow},
     profile::record::{ALIASED, ASSIGNED, CLUSTER, First, GONE, Header, HeaderMut, Label},
 };
 
@@ -39,12 +39,12 @@ impl State {
                     self.meet(owner, self.slab.get(node).label(), out);
                 }
             }
-            LookKind::AliasLink => {
-                let node = self.alias_mention(row, text, place, out);
+            LookKind::AliasLink { settled } => {
+                let node = self.alias_mention(row, text, (place, settled), out);
                 self.meet(owner, self.slab.get(node).label(), out);
             }
-            LookKind::AliasMention => {
-                self.alias_mention(row, text, place, out);
+            LookKind::AliasMention { settled } => {
+                self.alias_mention(row, text, (place, settled), out);
             }
             LookKind::AliasForget => {
                 let node = self.node(row.hash);
@@ -65,13 +65,19 @@ impl State {
         }
     }
 
-    fn alias_mention(&mut self, row: &IdentifierRow, text: &[u8], place: u64, out: &mut Outbox) -> u32 {
+    fn alias_mention(
+        &mut self,
+        row: &IdentifierRow,
+        text: &[u8],
+        (place, settled): (u64, bool),
+        out: &mut Outbox,
+    ) -> u32 {
         let before = self.node(row.hash).map(|node| self.slab.get(node)).filter(|node| !node.has(GONE));
         // As of now: the alias may come first in the log though it is heard of last.
         let ordinary = before.map(|node| node.first_mention().place);
         let node = self.mention(row, text, place, out);
         self.changes(node);
-        self.alias.mention(row.hash, place, ordinary);
+        self.alias.mention(row.hash, (place, settled), ordinary);
         self.slab.get_mut(node).set(ALIASED);
         self.settle_first(node, out);
         node
@@ -114,29 +120,49 @@ impl State {
         let key = |link: &AliasLinkRow| (link.owner, link.other.hash, link.place);
         // How often each is asserted in the end, or given up if it is less than nothing.
         let mut net: FxHashMap<_, i32> = FxHashMap::default();
-        if batch.alias_links.iter().any(|link| link.retract) {
-            let signs = batch.alias_links.iter().map(|link| (key(link), if link.retract { -1 } else { 1 }));
-            signs.for_each(|(key, sign)| *net.entry(key).or_default() += sign);
+        if batch.alias_links.iter().any(|link| link.kind == AliasLinkKind::GivenUp) {
+            for link in &batch.alias_links {
+                *net.entry(key(link)).or_default() += match link.kind {
+                    AliasLinkKind::Open | AliasLinkKind::Settled => 1,
+                    AliasLinkKind::Again => 0,
+                    AliasLinkKind::GivenUp => -1,
+                };
+            }
         }
         for link in &batch.alias_links {
-            match net.get_mut(&key(link)) {
-                Some(left) if *left > 0 && !link.retract => *left -= 1,
-                Some(left) if *left < 0 && link.retract => *left += 1,
-                Some(_) => continue,
-                None => {}
+            match (link.kind, net.get_mut(&key(link))) {
+                (AliasLinkKind::Again, _) | (_, None) => {}
+                (AliasLinkKind::GivenUp, Some(left)) if *left < 0 => *left += 1,
+                (AliasLinkKind::Open | AliasLinkKind::Settled, Some(left)) if *left > 0 => *left -= 1,
+                (_, Some(_)) => continue,
             }
             let Some(node) = self.node(link.owner) else { continue };
             let text = &batch.text[link.other.text as usize..][..usize::from(link.other.len)];
             self.changes(node);
-            if link.retract {
-                self.give_up_alias(node, link, text, out);
-            } else {
-                let is_cut = self.is_cut(link.owner, link.other.hash);
-                let known = !is_cut && !self.links_of(node).assert(link.other.hash, link.time);
-                self.alias.assert(link.owner, link.other.hash, link.place, known);
-                let kind = if is_cut { LookKind::AliasMention } else { LookKind::AliasLink };
-                self.send_look(node, &link.other, text, link.place, kind, out);
+            match link.kind {
+                AliasLinkKind::Open => self.assert_alias(node, link, false, text, out),
+                AliasLinkKind::Settled => self.assert_alias(node, link, true, text, out),
+                AliasLinkKind::GivenUp => self.give_up_alias(node, link, text, out),
+                AliasLinkKind::Again => {
+                    // Unless it was taken back.
+                    let list = self.slab.get(node).low(3) as usize;
+                    self.links[list].extend(link.other.hash, link.time);
+                }
             }
+        }
+    }
+
+    fn assert_alias(&mut self, node: u32, link: &AliasLinkRow, settled: bool, text: &[u8], out: &mut Outbox) {
+        let is_cut = self.is_cut(link.owner, link.other.hash);
+        let is_new = !is_cut && self.links_of(node).assert(link.other.hash, link.time);
+        let known = !is_cut && !is_new;
+        let must_hear = self.alias.assert((link.owner, link.other.hash), (link.place, settled), known);
+        if must_hear || is_new {
+            let kind = match is_cut {
+                true => LookKind::AliasMention { settled },
+                false => LookKind::AliasLink { settled },
+            };
+            self.send_look(node, &link.other, text, link.place, kind, out);
         }
     }
 

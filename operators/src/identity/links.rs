@@ -38,10 +38,7 @@ impl LinkList {
 
     /// Takes in an assertion at `time`; true if the link is new.
     pub(crate) fn assert(&mut self, other: u128, time: i64) -> bool {
-        if let Some(place) = self.position(other) {
-            let link = &mut self.links[place];
-            link.first = link.first.min(time);
-            link.last = link.last.max(time);
+        if self.extend(other, time) {
             return false;
         }
         // Most owners have one link: a capacity of four would waste three of them.
@@ -55,6 +52,15 @@ impl LinkList {
             let entries = self.links.iter().enumerate();
             self.index = Some(Box::new(entries.map(|(place, link)| (link.other, place as u32)).collect()));
         }
+        true
+    }
+
+    /// Takes in another assertion at `time`; false if there is no such link.
+    pub(crate) fn extend(&mut self, other: u128, time: i64) -> bool {
+        let Some(place) = self.position(other) else { return false };
+        let link = &mut self.links[place];
+        link.first = link.first.min(time);
+        link.last = link.last.max(time);
         true
     }
 

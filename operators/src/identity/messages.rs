@@ -36,10 +36,10 @@ pub(crate) enum LookKind {
     Link,
     /// Know the identifier only: the link was taken back.
     Mention,
-    /// Like `Link`, but the mention is an alias event's and may be given up again.
-    AliasLink,
+    /// Like `Link`, but the mention is an alias event's and may be given up again, unless it is settled.
+    AliasLink { settled: bool },
     /// Like `AliasLink`, but know the identifier only: the link was taken back.
-    AliasMention,
+    AliasMention { settled: bool },
     /// An alias event at this place does not mention it any more.
     AliasForget,
     /// Join its cluster with the owner's; both were read from a snapshot.

@@ -11,6 +11,7 @@ mod connect;
 pub(crate) mod fold;
 pub(crate) mod links;
 pub(crate) mod messages;
+mod places;
 mod split;
 pub(crate) mod state;
 mod unite;

@@ -2,23 +2,25 @@
 //!
 //! It is a user id if any other accepted event, before or after, carries it as one; else an anonymous id. So until
 //! such an event comes the link to the anonymous id stands, and then it is given up for the link to the user id. Which
-//! user ids are carried is remembered for good, in about 26 bytes each; nothing else is kept while no alias is open.
+//! user ids are carried is remembered for good, in about 26 bytes each; nothing else is kept while no alias is open, and
+//! of an open one nothing more however often it is sent.
 
 use std::collections::{HashMap, HashSet};
 
 use tidewater_model::{PipelineSpec, RejectReason};
 
 use super::{
-    AliasLinkRow, EventBatch, IdentifierRow,
+    AliasLinkKind, AliasLinkRow, EventBatch, IdentifierRow,
     identifiers::{IdentifierSpace, Identifiers, MANY_VALUES, first_fed_by},
     json::{Field, Fields, Node, PathTree, elements},
     table::Table,
+    waiting::{OpenAlias, Waiting, open_aliases},
 };
 use crate::{
     plan::worker_of,
     snapshot::{
         Damaged,
-        bytes::{Input, put, put_bytes, put_i64},
+        bytes::{Input, put, put_bytes},
     },
 };
 
@@ -40,7 +42,7 @@ pub(super) struct Aliases {
     /// Hashes of the user ids that accepted events carry.
     carried: Table,
     /// By the hash of `previousId` as a user id: aliases for which no event carries it yet.
-    open: HashMap<u128, Vec<OpenAlias>>,
+    open: HashMap<u128, Waiting>,
     /// Those of which something has changed since the last snapshot, if anybody takes them.
     changed: Option<HashSet<u128>>,
 }
@@ -58,15 +60,6 @@ pub(crate) struct Named {
     pub(crate) hash: u128,
     rank: u8,
     text: Box<[u8]>,
-}
-
-/// An alias for which no event carries its `previousId` as a user id yet.
-#[derive(Clone, Debug)]
-pub(crate) struct OpenAlias {
-    event: AliasEvent,
-    as_user: Named,
-    /// What it is linked to meanwhile.
-    as_anonymous: Option<Named>,
 }
 
 /// The alias event that asserts a link.
@@ -194,8 +187,8 @@ impl Aliases {
 
     /// Bytes of memory.
     pub(super) fn bytes(&self) -> u64 {
-        let open = self.open.capacity() * size_of::<(u128, Vec<OpenAlias>)>()
-            + self.open.values().map(|aliases| aliases.capacity() * size_of::<OpenAlias>()).sum::<usize>();
+        let open = self.open.capacity() * size_of::<(u128, Waiting)>()
+            + self.open.values().map(Waiting::bytes).sum::<usize>();
         let changed = self.changed.as_ref().map_or(0, |changed| changed.capacity() * size_of::<u128>());
         self.carried.bytes() + (open + changed) as u64
     }
@@ -214,10 +207,10 @@ impl Aliases {
     /// bytes each. Of a `previousId` of which something has changed all are written, also if that is none.
     pub(super) fn write(&mut self, all: bool) -> Vec<Vec<u8>> {
         let (mut pieces, mut piece) = (Vec::new(), Vec::new());
-        let mut write = |hash: u128, aliases: &[OpenAlias]| {
+        let mut write = |hash: u128, aliases: &Waiting| {
             piece.extend_from_slice(&hash.to_le_bytes());
-            put(&mut piece, aliases.len() as u64);
-            aliases.iter().for_each(|alias| alias.write(&mut piece));
+            put(&mut piece, aliases.written() as u64);
+            aliases.write(&mut piece);
             if piece.len() >= PIECE_BYTES {
                 pieces.push(std::mem::take(&mut piece));
             }
@@ -228,8 +221,8 @@ impl Aliases {
             self.open.retain(|_, aliases| !aliases.is_empty());
             self.open.iter().for_each(|(hash, aliases)| write(*hash, aliases));
         } else {
-            let aliases = |hash| self.open.get(&hash).map_or(&[][..], Vec::as_slice);
-            changed.into_iter().for_each(|hash| write(hash, aliases(hash)));
+            let none = Waiting::default();
+            changed.into_iter().for_each(|hash| write(hash, self.open.get(&hash).unwrap_or(&none)));
         }
         if !piece.is_empty() {
             pieces.push(piece);
@@ -241,7 +234,7 @@ impl Aliases {
     /// `previousId` already stands.
     pub(super) fn read(&mut self, piece: &[u8]) -> Result<(), Damaged> {
         for (hash, aliases) in open_aliases(piece)? {
-            self.open.entry(hash).or_insert(aliases);
+            self.open.entry(hash).or_insert_with(|| aliases.into());
         }
         Ok(())
     }
@@ -253,31 +246,43 @@ impl Aliases {
 
     #[cold]
     fn assert(&mut self, claim: &Claim, is_user: bool, event: AliasEvent, batches: &mut [EventBatch]) {
-        match &claim.as_user {
-            Some(user) if is_user => push_link(event, user, false, batches),
-            candidate => {
-                if let Some(anonymous) = &claim.as_anonymous {
-                    push_link(event, anonymous, false, batches);
-                }
-                if let Some(user) = candidate {
-                    let (as_user, as_anonymous) = (user.clone(), claim.as_anonymous.clone());
-                    let open = OpenAlias { event, as_user, as_anonymous };
-                    self.open.entry(user.hash).or_default().push(open);
-                    self.changes(user.hash);
-                }
-            }
+        let Claim { as_user, as_anonymous } = claim;
+        let Some(user) = as_user else {
+            // It can be nothing else, whatever comes.
+            as_anonymous.iter().for_each(|named| push_link(event, named, AliasLinkKind::Settled, batches));
+            return;
+        };
+        if is_user {
+            push_link(event, user, AliasLinkKind::Settled, batches);
+            return;
         }
+        let waiting = self.open.entry(user.hash).or_default();
+        let known = waiting.find(event.owner, as_anonymous.as_ref());
+        let (event, kind) = match known.map(|known| (known.event.place, known.again(event.time))) {
+            None => {
+                let (as_user, as_anonymous) = (user.clone(), as_anonymous.clone());
+                waiting.push(OpenAlias { event, last: event.time, as_user, as_anonymous });
+                (event, AliasLinkKind::Open)
+            }
+            Some((place, true)) => (AliasEvent { place, ..event }, AliasLinkKind::Again),
+            Some((_, false)) => return,
+        };
+        self.changes(user.hash);
+        as_anonymous.iter().for_each(|named| push_link(event, named, kind, batches));
     }
 
     /// Another event carries this user id: whatever waited for that moves from the anonymous id to it.
     fn settle(&mut self, user: u128, batches: &mut [EventBatch]) {
         let Some(aliases) = self.open.remove(&user) else { return };
         self.changes(user);
-        for alias in aliases {
-            if let Some(anonymous) = &alias.as_anonymous {
-                push_link(alias.event, anonymous, true, batches);
+        for OpenAlias { event, last, as_user, as_anonymous } in aliases {
+            if let Some(anonymous) = &as_anonymous {
+                push_link(event, anonymous, AliasLinkKind::GivenUp, batches);
             }
-            push_link(alias.event, &alias.as_user, false, batches);
+            push_link(event, &as_user, AliasLinkKind::Settled, batches);
+            if last != event.time {
+                push_link(AliasEvent { time: last, ..event }, &as_user, AliasLinkKind::Again, batches);
+            }
         }
     }
 }
@@ -289,66 +294,19 @@ impl Claim {
     }
 }
 
-/// What one of the pieces that [`Aliases::write`] made says of each `previousId`, by its hash.
-pub(crate) fn open_aliases(piece: &[u8]) -> Result<Vec<(u128, Vec<OpenAlias>)>, Damaged> {
-    let mut input = Input(piece);
-    let mut all = Vec::new();
-    while !input.is_empty() {
-        let (hash, count) = (input.hash()?, input.number::<u64>()?);
-        let mut aliases = Vec::new();
-        for _ in 0..count {
-            aliases.push(OpenAlias::read(&mut input)?);
-        }
-        all.push((hash, aliases));
-    }
-    Ok(all)
-}
-
-impl OpenAlias {
-    fn read(input: &mut Input<'_>) -> Result<Self, Damaged> {
-        let (owner, time, place) = (input.hash()?, input.time()?, input.number()?);
-        let as_user = Named::restore(input)?;
-        let as_anonymous = if input.byte()? == 0 { None } else { Some(Named::restore(input)?) };
-        Ok(Self { event: AliasEvent { owner, time, place }, as_user, as_anonymous })
-    }
-
-    /// The hash of its owner, and its place in the log.
-    pub(crate) fn event(&self) -> (u128, u64) {
-        (self.event.owner, self.event.place)
-    }
-
-    pub(crate) fn as_user(&self) -> &Named {
-        &self.as_user
-    }
-
-    pub(crate) fn as_anonymous(&self) -> Option<&Named> {
-        self.as_anonymous.as_ref()
-    }
-
-    fn write(&self, out: &mut Vec<u8>) {
-        let Self { event, as_user, as_anonymous } = self;
-        out.extend_from_slice(&event.owner.to_le_bytes());
-        put_i64(out, event.time);
-        put(out, event.place);
-        as_user.write(out);
-        out.push(u8::from(as_anonymous.is_some()));
-        as_anonymous.iter().for_each(|anonymous| anonymous.write(out));
-    }
-}
-
 impl Named {
     /// Index of the identifier, and value; `None` if the value is no text.
     pub(crate) fn identifier(&self) -> Option<(usize, String)> {
         Some((self.rank.into(), str::from_utf8(&self.text).ok()?.to_owned()))
     }
 
-    fn write(&self, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.hash.to_le_bytes());
         out.push(self.rank);
         put_bytes(out, &self.text);
     }
 
-    fn restore(input: &mut Input<'_>) -> Result<Self, Damaged> {
+    pub(super) fn restore(input: &mut Input<'_>) -> Result<Self, Damaged> {
         Ok(Self { hash: input.hash()?, rank: input.byte()?, text: input.bytes()?.into() })
     }
 
@@ -372,7 +330,7 @@ fn scalars(field: Field<'_>) -> impl Iterator<Item = Field<'_>> {
 }
 
 /// A link of an alias event, asserted or given up. A `previousId` that names the owner itself links nothing.
-fn push_link(event: AliasEvent, other: &Named, retract: bool, batches: &mut [EventBatch]) {
+fn push_link(event: AliasEvent, other: &Named, kind: AliasLinkKind, batches: &mut [EventBatch]) {
     if other.hash == event.owner {
         return;
     }
@@ -382,5 +340,5 @@ fn push_link(event: AliasEvent, other: &Named, retract: bool, batches: &mut [Eve
     batch.text.extend_from_slice(&other.text);
     let other = IdentifierRow { hash: other.hash, text, len, rank: other.rank };
     let AliasEvent { owner, time, place } = event;
-    batch.alias_links.push(AliasLinkRow { owner, other, time, place, retract });
+    batch.alias_links.push(AliasLinkRow { owner, other, time, place, kind });
 }

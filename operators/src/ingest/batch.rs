@@ -40,7 +40,20 @@ pub(crate) struct IdentifierRow {
     pub(crate) rank: u8,
 }
 
-/// A link that an alias event asserts, or gives up because `previousId` turned out to be a user id.
+/// What becomes of the link of an alias.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AliasLinkKind {
+    /// It is asserted, until some event shows that `previousId` is a user id.
+    Open,
+    /// It is asserted for good.
+    Settled,
+    /// One that was asserted by the event at this place is asserted again, at another time.
+    Again,
+    /// One that was open is given up: `previousId` has turned out to be a user id.
+    GivenUp,
+}
+
+/// A link that an alias event asserts or gives up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AliasLinkRow {
     /// The alias event's owner (`userId`); its node exists, since the alias event was an event of its own.
@@ -51,8 +64,7 @@ pub(crate) struct AliasLinkRow {
     pub(crate) time: i64,
     /// The alias event's place in the log.
     pub(crate) place: u64,
-    /// Whether the link is given up.
-    pub(crate) retract: bool,
+    pub(crate) kind: AliasLinkKind,
 }
 
 impl EventBatch {

@@ -18,8 +18,8 @@ mod table;
 mod tests;
 mod times;
 mod values;
+mod waiting;
 
-pub(crate) use alias::{OpenAlias, open_aliases};
 pub use batch::EventBatch;
 pub use decoder::{DecodeStats, Decoded, Decoder, Scanned};
 pub use dedupe::{Dedup, Refile, Verdict};
@@ -27,5 +27,6 @@ pub use json::PaddedEvent;
 pub use message::MessageKey;
 pub use normalize::comparable;
 
-pub(crate) use batch::{AliasLinkRow, EventRow, IdentifierRow};
+pub(crate) use batch::{AliasLinkKind, AliasLinkRow, EventRow, IdentifierRow};
 pub(crate) use identifiers::compile_block_patterns;
+pub(crate) use waiting::{OpenAlias, open_aliases};

@@ -74,8 +74,8 @@ struct Event {
     conditions: Vec<bool>,
 }
 
-/// An asserted or retracted alias link: owner, other, time, place.
-type AliasLink = (u128, Id, i64, u64, bool);
+/// What becomes of an alias link: owner, other, time, place.
+type AliasLink = (u128, Id, i64, u64, AliasLinkKind);
 
 /// A decoder with its batches.
 struct Run {
@@ -161,7 +161,7 @@ impl Run {
             for link in &batch.alias_links {
                 assert_eq!(worker_of(link.owner, self.batches.len()), worker);
                 let other = self.id(batch, &link.other);
-                links.push((link.owner, other, link.time, link.place, link.retract));
+                links.push((link.owner, other, link.time, link.place, link.kind));
             }
         }
         links

@@ -206,6 +206,33 @@ fn nodes_as_they_are_when_they_are_written_are_noticed() {
     assert!(found.is_some());
 }
 
+/// Clients send the same alias on every start: of an id that only aliases name, and of one that is a user's.
+#[test]
+fn nodes_do_not_grow_with_aliases_that_are_sent_again() {
+    let alias =
+        |previous: &str| json!({"type": "alias", "userId": "u1", "previousId": previous, "timestamp": START});
+    let known = json!({"type": "track", "event": "a", "userId": "u2", "timestamp": START});
+    let step = |events| Step { events, advance: 0, unlink: None };
+    let mut steps = vec![step(vec![known, alias("a1"), alias("u2")])];
+    steps.extend((0..50).map(|_| step([alias("a1"), alias("u2")].into_iter().cycle().take(40).collect())));
+    let mut requests = vec![Request { begin: None, bytes: 0 }; steps.len()];
+    requests[0].begin = Some(true);
+    requests[50].begin = Some(true);
+    let plan = Plan::compile(spec(), HashKey::FIXED).unwrap();
+    for workers in 1..=3 {
+        let (_, _, stored) = first_life(&plan, &steps, &requests, workers);
+        let size = |stored: &Stored| stored.chunks.iter().map(Vec::len).sum::<usize>();
+        assert_eq!(size(&stored[0]), size(&stored[1]), "{workers} workers");
+    }
+    // The rest is as ever, also once the first turns out to be a user's too.
+    steps.truncate(3);
+    steps.push(step(vec![json!({"type": "track", "event": "b", "userId": "a1", "timestamp": START})]));
+    steps.push(step(vec![alias("a1")]));
+    for workers in 1..=3 {
+        check(&steps, workers).unwrap();
+    }
+}
+
 #[test]
 fn damage_is_an_error() {
     let steps: Vec<Step> = vec![Step {
