@@ -10,7 +10,7 @@ pub(super) enum Places {
     /// Most are alone.
     One(u64),
     /// Each with how often it stands.
-    Many(Box<BTreeMap<u64, u64>>),
+    Many(BTreeMap<u64, u64>),
 }
 
 impl Places {
@@ -32,7 +32,7 @@ impl Places {
             Self::One(other) => {
                 let mut places = BTreeMap::from([(*other, 1)]);
                 *places.entry(place).or_default() += 1;
-                *self = Self::Many(Box::new(places));
+                *self = Self::Many(places);
             }
             Self::Many(places) => *places.entry(place).or_default() += 1,
         }

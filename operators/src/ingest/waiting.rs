@@ -1,6 +1,6 @@
 //! Aliases that wait for an event which carries their `previousId` as a user id: each once, however often it is sent.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use super::alias::{AliasEvent, Named};
 use crate::snapshot::{
@@ -30,7 +30,7 @@ type Key = (u128, Option<u128>);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Waiting {
     aliases: Vec<OpenAlias>,
-    index: Option<Box<HashMap<Key, u32>>>,
+    index: Option<Box<FxHashMap<Key, u32>>>,
 }
 
 impl Waiting {
