@@ -15,8 +15,8 @@ use crate::{error::Error, opening::report, rebuild::Stored};
 pub(crate) struct Absent {
     /// By name: it has everything up to this epoch, or finds it in its outbox.
     has: HashMap<String, u64>,
-    /// Checkpoints of earlier definitions. From them follows what a sink lacks that has not come to the present ones.
-    earlier: Vec<Manifest>,
+    /// One follows earlier definitions.
+    is_any_behind: bool,
 }
 
 impl Absent {
@@ -31,8 +31,7 @@ impl Absent {
         if !given.is_empty() {
             return Ok(absent);
         }
-        let (reader, changeover) = (state.reader(), stored.changeover());
-        let mut is_any_behind = false;
+        let reader = state.reader();
         for name in reader.sinks()? {
             // One that was never opened begins with the members.
             let Some(ack) = reader.ack(&name)? else { continue };
@@ -43,13 +42,9 @@ impl Absent {
             let said = all.iter().filter(|manifest| manifest.delivered.contains(&name));
             let said = said.map(|manifest| manifest.epoch).max().unwrap_or(0);
             let is_behind = stored.is_behind(kept);
-            is_any_behind |= is_behind;
+            absent.is_any_behind |= is_behind;
             // It gets at the changeover all that it lacks by then.
-            absent.has.insert(name, if is_behind { changeover } else { kept.max(said) });
-        }
-        if is_any_behind {
-            let known = reader.checkpoints()?.into_iter().flatten();
-            absent.earlier = known.filter(|manifest| manifest.epoch < changeover).collect();
+            absent.has.insert(name, if is_behind { stored.changeover() } else { kept.max(said) });
         }
         Ok(absent)
     }
@@ -66,8 +61,8 @@ impl Absent {
         self.has.iter().filter(move |(_, has)| **has >= epoch).map(|(name, _)| name.clone())
     }
 
-    /// Checkpoints of earlier definitions that have to stay.
-    pub(crate) fn earlier(&self) -> &[Manifest] {
-        &self.earlier
+    /// Whether one has not come to the present definitions.
+    pub(crate) fn is_any_behind(&self) -> bool {
+        self.is_any_behind
     }
 }

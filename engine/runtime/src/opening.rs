@@ -18,6 +18,7 @@ use crate::{
     absent::Absent,
     checkpoint::{
         choose,
+        earlier::Earlier,
         restore::{self, Found},
     },
     clock::Random,
@@ -46,6 +47,7 @@ pub(crate) struct OpenState {
     pub(crate) found: Found,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) absent: Absent,
+    pub(crate) earlier: Earlier,
     /// The definitions, as checkpoints keep them.
     pub(crate) definitions: Vec<u8>,
     /// The log, behind the checkpoint.
@@ -141,7 +143,9 @@ impl Opening {
         };
         let absent = Absent::find(&state, &self.sinks, &stored, &found.all)?;
         // Those of earlier definitions say what a sink that follows them has.
-        if found.is_certain && corrections.is_empty() && absent.earlier().is_empty() {
+        let is_any_behind = (!corrections.is_empty(), absent.is_any_behind());
+        let earlier = Earlier::find(state.reader(), changeover, is_any_behind)?;
+        if found.is_certain && corrections.is_empty() && earlier.is_empty() {
             // Those that are of no use must not come to count again once the log has grown past them.
             checkpoints.keep(&found.all)?;
         }
@@ -155,6 +159,7 @@ impl Opening {
             found,
             checkpoints,
             absent,
+            earlier,
             definitions: choose::encode(&stored.definitions)?,
             log_reader,
             log_bytes: state.reader().log_bytes(from)?,

@@ -11,6 +11,7 @@ use crate::{
     checkpoint::{
         collect::{Collector, PieceReceiver, PieceSender},
         control::Control,
+        earlier::Earlier,
         pieces::{MemberChanges, Messages},
         restore::Found,
         trigger::Trigger,
@@ -28,6 +29,7 @@ pub(super) struct CheckpointParts {
     pub(super) control: Arc<Control>,
     pub(super) found: Found,
     pub(super) absent: Absent,
+    pub(super) earlier: Earlier,
     pub(super) archive: Arc<LogArchive>,
     /// The epoch with which the present definitions began.
     pub(super) changeover: u64,
@@ -41,8 +43,18 @@ pub(super) fn checkpoint_threads(
     shared: &Arc<Shared>,
     common: &Common,
 ) -> (Trigger, Collector) {
-    let CheckpointParts { sender, receiver, store, definitions, control, found, absent, archive, changeover } =
-        parts;
+    let CheckpointParts {
+        sender,
+        receiver,
+        store,
+        definitions,
+        control,
+        found,
+        absent,
+        earlier,
+        archive,
+        changeover,
+    } = parts;
     let trigger = Trigger::new(sender, Arc::clone(&control), &found, &common.settings);
     let collector = Collector {
         receiver,
@@ -51,6 +63,7 @@ pub(super) fn checkpoint_threads(
         workers,
         sinks: shared.sinks.clone(),
         absent,
+        earlier,
         control,
         every: Duration::from_millis(common.settings.checkpoint_every_ms),
         lifecycle: Arc::clone(&common.lifecycle),

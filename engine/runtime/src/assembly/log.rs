@@ -94,6 +94,7 @@ pub(super) fn log_parts(
             control,
             found: opened.found,
             absent: opened.absent,
+            earlier: opened.earlier,
             archive,
             changeover: opened.changeover,
         }),

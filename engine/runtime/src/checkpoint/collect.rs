@@ -15,6 +15,7 @@ use tidewater_storage::{Checkpoints, Manifest, StateFile, StorageError};
 use super::{
     choose::{add, to_keep},
     control::{Asker, CheckpointStatus, Control},
+    earlier::Earlier,
     pace::Pace,
     pieces::{Member, MemberChanges, Messages, add_members, kind, write_members, write_messages},
     whole::{self, Since},
@@ -132,6 +133,7 @@ pub(crate) struct Collector {
     pub(crate) workers: usize,
     pub(crate) sinks: Vec<Arc<SinkHandle>>,
     pub(crate) absent: Absent,
+    pub(crate) earlier: Earlier,
     pub(crate) control: Arc<Control>,
     /// The time between two checkpoints.
     pub(crate) every: Duration,
@@ -242,7 +244,7 @@ impl Collector {
         pinned.append(&mut self.absent.needed(&self.all));
         self.all = to_keep(&self.all, status.epoch, &acknowledged(&self.sinks), &pinned);
         self.retire();
-        if let Err(error) = self.store.keep(&[&self.all[..], self.absent.earlier()].concat()) {
+        if let Err(error) = self.store.keep(&[&self.all[..], self.earlier.needed(&self.sinks)].concat()) {
             tracing::warn!(%error, "an old checkpoint could not be removed; it is tried again with the next one");
         }
         let is_long = self.base.as_ref().is_some_and(|base| base.files.len() >= LONGEST_CHAIN);

@@ -16,6 +16,7 @@
 pub(crate) mod choose;
 pub(crate) mod collect;
 pub(crate) mod control;
+pub(crate) mod earlier;
 mod pace;
 pub(crate) mod pieces;
 pub(crate) mod restore;

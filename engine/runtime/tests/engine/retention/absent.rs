@@ -1,8 +1,18 @@
 //! What a sink needs that was not there for a while, or was killed, when the log is retired behind it.
 
+use tidewater::SinkState;
+
 use super::*;
 
 impl Setup {
+    /// The epochs of the checkpoints there are.
+    fn checkpoints(&self) -> Vec<u64> {
+        let entries = std::fs::read_dir(self.path().join("checkpoints")).unwrap().flatten();
+        let paths = entries.map(|entry| entry.path());
+        let manifests = paths.filter(|path| path.extension().is_some_and(|ending| ending == "manifest"));
+        manifests.map(|path| path.file_stem().unwrap().to_str().unwrap().parse().unwrap()).collect()
+    }
+
     /// A log that begins behind what its sink has acknowledged, which there was nothing for since. The last epoch.
     async fn killed_without_news(&mut self) -> u64 {
         let engine = self.start().await;
@@ -112,5 +122,34 @@ async fn a_sink_that_lacked_nothing_gets_what_a_change_brings() {
     let engine = setup.try_start(&changed, &["ads"], false).await.unwrap();
     soon(engine.flush()).await.unwrap();
     assert_eq!((setup.record.members("buyer").len(), setup.record.members("loyal").len()), (7, 2));
+    stop(&engine).await;
+}
+
+/// It fails before it has what the change brings, and nothing of that is in its outbox.
+#[tokio::test]
+async fn a_sink_that_fails_at_a_change_gets_what_it_brings_from_a_later_start() {
+    let mut setup = Setup::new();
+    let last = setup.retired().await;
+    let is_failed = |engine: &Engine| matches!(engine.status().sinks[0].state, SinkState::Failed(_));
+    setup.record.panic.store(true, Ordering::SeqCst);
+    for life in 0..2 {
+        let engine = setup.try_start(&changed(), &["ads"], false).await.unwrap();
+        for n in 0..4 {
+            let name = format!("v{life}-{n}");
+            soon(engine.ingest(order(&name, &name))).await.unwrap();
+            until("it has failed", || is_failed(&engine)).await;
+            soon(engine.checkpoint()).await.unwrap();
+        }
+        stop(&engine).await;
+    }
+    setup.record.panic.store(false, Ordering::SeqCst);
+    let engine = setup.try_start(&changed(), &["ads"], false).await.unwrap();
+    soon(engine.flush()).await.unwrap();
+    assert_eq!((setup.record.members("buyer").len(), setup.record.members("loyal").len()), (7 + 8, 7));
+    // It has come there: what it was corrected from is not needed any more.
+    soon(engine.ingest(order("v", "v"))).await.unwrap();
+    soon(engine.checkpoint()).await.unwrap();
+    let epochs = setup.checkpoints();
+    assert!(!epochs.is_empty() && epochs.iter().all(|epoch| *epoch > last), "{epochs:?}");
     stop(&engine).await;
 }
