@@ -40,6 +40,8 @@ struct Inside {
     kept: Option<Span>,
     /// The last epoch that was put into memory.
     read: u64,
+    /// The last epoch that was read back from the outbox: up to there it is whole.
+    read_back: u64,
     /// The last epoch that was queued.
     last: u64,
     /// The last epoch that was published, with or without deltas.

@@ -36,10 +36,13 @@ impl SinkQueue {
                 }
             };
             let Some(batch) = batch else {
+                // A start finds nothing behind what could be read.
+                let read_back = inside.read_back;
+                inside.kept.iter_mut().for_each(|kept| kept.through = kept.through.min(read_back));
                 give_up(&mut inside);
                 return;
             };
-            inside.read = batch.epoch();
+            (inside.read, inside.read_back) = (batch.epoch(), batch.epoch());
             inside.memory_bytes += batch.bytes();
             inside.memory.push_back(Item { batch: Arc::new(batch), after, is_on_disk: true });
         }

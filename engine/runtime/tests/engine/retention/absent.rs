@@ -153,3 +153,44 @@ async fn a_sink_that_fails_at_a_change_gets_what_it_brings_from_a_later_start() 
     assert!(!epochs.is_empty() && epochs.iter().all(|epoch| *epoch > last), "{epochs:?}");
     stop(&engine).await;
 }
+
+/// While it runs; what a start finds there no more is still in the log.
+#[tokio::test]
+async fn a_sink_whose_outbox_is_found_damaged_holds_what_it_needs() {
+    let mut setup = Setup::new();
+    setup.settings.sink_memory_bytes = 500;
+    setup.record.failures.store(u64::MAX, Ordering::SeqCst);
+    let engine = setup.start().await;
+    for n in 1..=30 {
+        soon(engine.ingest(order(&format!("v{n}"), &format!("m{n}")))).await.unwrap();
+        if n % 10 == 0 {
+            soon(engine.checkpoint()).await.unwrap();
+        }
+    }
+    drop(engine);
+    setup.settings.log_keep_bytes = Some(0);
+    setup.record.failures.store(0, Ordering::SeqCst);
+    setup.record.stuck.store(true, Ordering::SeqCst);
+    let engine = setup.start().await;
+    until("it is given the first", || setup.record.held.load(Ordering::SeqCst)).await;
+    let outbox = std::fs::read_dir(setup.path().join("outbox/ads")).unwrap().flatten();
+    let last = outbox.map(|entry| entry.path()).max().unwrap();
+    let mut bytes = std::fs::read(&last).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 8;
+    std::fs::write(last, bytes).unwrap();
+    setup.record.release();
+    until("it has failed", || matches!(engine.status().sinks[0].state, SinkState::Failed(_))).await;
+    for n in 31..=34 {
+        soon(engine.ingest(order(&format!("v{n}"), &format!("m{n}")))).await.unwrap();
+        until("full files are sealed", || setup.files("log").len() == 1).await;
+        soon(engine.checkpoint()).await.unwrap();
+    }
+    assert!((2..=21).contains(&setup.starts()), "{}", setup.starts());
+    drop(engine);
+    let engine = setup.start().await;
+    assert_eq!(engine.status().replay.epochs, 14, "behind the newest checkpoint that it has the deltas of");
+    soon(engine.flush()).await.unwrap();
+    assert_eq!(setup.record.epochs(), (1..=34).collect::<Vec<_>>());
+    stop(&engine).await;
+}
