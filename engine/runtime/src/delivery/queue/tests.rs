@@ -207,3 +207,32 @@ async fn what_was_delivered_without_being_written_down_counts_once_it_is_recorde
     assert_eq!(has, 0);
     drop(queue);
 }
+
+#[tokio::test]
+async fn what_can_not_be_read_back_counts_no_more_as_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    for place in (0..).step_by(23) {
+        let directory = directory.path().join(place.to_string());
+        let queue = queue(1, Some(outbox(&directory, 1 << 20)));
+        for epoch in 1..=10 {
+            assert_eq!(queue.push(&batch(epoch, 1)), Queued::Waits);
+        }
+        queue.keep().unwrap();
+        assert_eq!(queue.kept(0), Some(10));
+        let file = std::fs::read_dir(directory.join("outbox/sink")).unwrap().next().unwrap().unwrap().path();
+        let mut bytes = std::fs::read(&file).unwrap();
+        let Some(byte) = bytes.get_mut(place) else { break };
+        *byte ^= 1;
+        std::fs::write(file, bytes).unwrap();
+        let mut taken = 0;
+        while let Some(batches) = queue.next(1).await {
+            taken = batches[0].epoch();
+            queue.delivered(1);
+        }
+        assert!(queue.is_given_up() && taken < 10, "byte {place}: {taken}");
+        // The first one never left memory; that the sink has it is recorded.
+        let kept = queue.kept(1).unwrap_or(0).max(1);
+        let (_queue, has) = restart(&directory, queue, 1);
+        assert_eq!((kept, has), (taken, taken), "byte {place}");
+    }
+}
