@@ -38,7 +38,8 @@ impl Delivery {
             };
             self.handle.metrics.letters.add(count as u64);
             refused.drain(..count);
-            let reason = "its dead letters have no more room: have them tried again, or drop some";
+            let reason =
+                "its dead letters have no more room: drop some, or have them tried again by a restart";
             self.handle.set_state(SinkState::Parked(reason.to_owned()));
             if let Verdict::Over = wait_for(&self.handle, self.place().1).await {
                 return false;
@@ -99,7 +100,11 @@ impl Delivery {
                 let recorded = self.acks.as_ref().and_then(AckSender::latest);
                 if let (Some(acks), Some(Acknowledged { epoch, .. })) = (&self.acks, recorded) {
                     self.record(epoch, position);
-                    acks.settled().await;
+                    // The destination may be cut back to where it stood before: then the letter is all there is.
+                    if !acks.settled().await {
+                        self.handle.fail("where it stands can't be recorded".to_owned());
+                        return None;
+                    }
                 }
                 self.handle.metrics.deltas.add(1);
                 self.handle.set_state(SinkState::Running);

@@ -14,9 +14,11 @@ use std::{
 
 use tidewater_connector_api::{Acknowledged, DeliveryError, Position, RawEvents, Sink};
 use tidewater_model::DeltaBatch;
-use tidewater_storage::sim::SimFiles;
+use tidewater_storage::sim::{Fault, Operation, SimFiles};
 
-use crate::{Engine, Pipeline, Settings, pipeline::FixedEnvironment};
+use crate::{
+    DeadLetterFilter, Engine, Pipeline, Settings, SinkState, SinkStatus, pipeline::FixedEnvironment,
+};
 
 const USERS: u32 = 60;
 
@@ -65,12 +67,29 @@ struct World {
     /// Calls, of which some fail.
     calls: Arc<AtomicU64>,
     is_over: Arc<AtomicBool>,
+    /// Nothing is refused any more.
+    is_cured: Arc<AtomicBool>,
 }
 
 impl World {
     fn new(files: SimFiles, standing: Standing) -> Self {
         let standing = Arc::new(Mutex::new(standing));
-        Self { files, standing, moments: Arc::default(), calls: Arc::default(), is_over: Arc::default() }
+        Self {
+            files,
+            standing,
+            moments: Arc::default(),
+            calls: Arc::default(),
+            is_over: Arc::default(),
+            is_cured: Arc::default(),
+        }
+    }
+
+    /// What a power cut leaves behind, at a destination that refuses nothing any more.
+    fn cut_power(&self) -> Self {
+        self.files.cut_power(0);
+        let world = Self::new(self.files.next_life(), self.standing.lock().unwrap().clone());
+        world.is_cured.store(true, Ordering::SeqCst);
+        world
     }
 
     /// Nothing arrives while it is taken.
@@ -120,7 +139,8 @@ impl Sink for Destination {
                 lines.push((user, batch.epoch(), batch.offset() + place));
             }
         }
-        if lines.iter().any(|line| is_poison(line.0)) {
+        let is_cured = self.world.is_cured.load(Ordering::SeqCst);
+        if !is_cured && lines.iter().any(|line| is_poison(line.0)) {
             return Err(DeliveryError::refused("422"));
         }
         self.world.take_moment();
@@ -157,10 +177,47 @@ async fn live(world: &World) -> Engine {
             engine.checkpoint().await.unwrap();
         }
     }
+    delivered(&engine).await;
+    engine
+}
+
+async fn delivered(engine: &Engine) {
     while !engine.flush().await.unwrap().undelivered_sinks.is_empty() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    engine
+}
+
+/// Waits until `condition` holds of the file.
+async fn until(engine: &Engine, what: &str, mut condition: impl FnMut(&SinkStatus) -> bool) {
+    let waited = async {
+        while !condition(&engine.status().sinks[0]) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(60), waited).await.is_ok(), "never happened: {what}");
+}
+
+async fn stop(engine: &Engine) {
+    engine.shutdown(Duration::from_secs(60)).await.unwrap();
+}
+
+/// The users whose letters the file has.
+async fn buried(engine: &Engine) -> Vec<u32> {
+    let letters = engine.dead_letters("file").await.unwrap();
+    let user = |letter: &crate::DeadLetter| {
+        letter.delta().unwrap().identifiers().next().unwrap().1[1..].parse().unwrap()
+    };
+    letters.iter().map(user).collect()
+}
+
+/// One more order, so that the file is written once more; then the users in it and in its letters, sorted.
+async fn all_of_the_file(world: &World, engine: &Engine) -> Vec<u32> {
+    engine.ingest_batch(orders(USERS..USERS + 1)).await.unwrap();
+    delivered(engine).await;
+    let mut all: Vec<u32> = world.standing.lock().unwrap().file.iter().map(|line| line.0).collect();
+    all.extend(buried(engine).await);
+    all.sort_unstable();
+    all
 }
 
 /// What must hold in the end, whatever has happened.
@@ -219,4 +276,26 @@ fn a_crash_at_any_moment_loses_nothing_and_repeats_nothing_under_another_name() 
             engine.shutdown(Duration::from_secs(60)).await.unwrap();
         });
     }
+}
+
+/// The file is cut back at the next start, and the letter must not be gone by then.
+#[tokio::test]
+async fn a_letter_stays_if_it_can_not_be_recorded_that_its_destination_has_it() {
+    let world = World::new(SimFiles::new(), Standing::default());
+    let engine = live(&world).await;
+    world.files.on_call(Some(Arc::new(|operation, path| {
+        let is_ack = operation == Operation::Sync && path.ends_with("acks/file");
+        is_ack.then_some(Fault::Error(std::io::ErrorKind::Other))
+    })));
+    world.is_cured.store(true, Ordering::SeqCst);
+    assert!(engine.retry_dead_letters("file", DeadLetterFilter::All).await.unwrap() > 1);
+    let is_over = |file: &SinkStatus| matches!(file.state, SinkState::Failed(_)) || file.dead_letters == 0;
+    until(&engine, "it has failed", is_over).await;
+    stop(&engine).await;
+    world.files.on_call(None);
+    let world = world.cut_power();
+    let engine = world.start().await;
+    until(&engine, "no letter is left", |file| file.dead_letters == 0).await;
+    assert_eq!(all_of_the_file(&world, &engine).await, (0..=USERS).collect::<Vec<_>>());
+    stop(&engine).await;
 }
