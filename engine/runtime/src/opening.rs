@@ -123,7 +123,7 @@ impl Opening {
         let last = log.durable_epoch();
         let (known, behind) = known(state.reader(), &stored, &sinks, last)?;
         let history = History { state: state.reader(), stored: &stored, key: state.meta().key, workers: 1 };
-        let found = find(&history, &checkpoints, &known, last, first)?;
+        let mut found = find(&history, &checkpoints, &known, last, first)?;
         let corrections = corrections(&history, behind.into_iter())?;
         if let Some(usable) = &found.usable {
             let is_there = |name: &String| usable.delivered.contains(name) && !corrections.contains_key(name);
@@ -149,6 +149,7 @@ impl Opening {
             // Those that are of no use must not come to count again once the log has grown past them.
             checkpoints.keep(&found.all)?;
         }
+        found.taken = checkpoints.state_epochs()?.into_iter().collect();
         // After the log was opened to be written, since that is what cuts an unfinished entry off.
         let log_reader = state.reader().log(from)?;
         Ok(OpenState {

@@ -1,6 +1,6 @@
 //! Finds the checkpoint that a start begins with, and reads it piece by piece.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use tidewater_operators::snapshot::Damaged;
 use tidewater_storage::{Manifest, StateReader, StorageError};
@@ -20,6 +20,8 @@ pub(crate) struct Found {
     pub(crate) usable: Option<Manifest>,
     /// The others were seen to be of no use; not so if one could not be read for another reason than damage.
     pub(crate) is_certain: bool,
+    /// Epochs of which there is a state file. One that could not be read just now may be whole, so none is written anew.
+    pub(crate) taken: BTreeSet<u64>,
 }
 
 /// Looks for the newest checkpoint that is whole, is of this pipeline since it was changed last, and that every sink,

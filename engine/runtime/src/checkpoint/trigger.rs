@@ -44,11 +44,10 @@ impl Trigger {
         settings: &Settings,
     ) -> Self {
         let last = found.usable.as_ref().map_or(0, |usable| usable.epoch);
-        let taken = found.all.iter().flat_map(|manifest| &manifest.files).map(|file| file.epoch).collect();
         Self {
             sender,
             control,
-            taken,
+            taken: found.taken.clone(),
             every: Duration::from_millis(settings.checkpoint_every_ms),
             log_bytes: settings.checkpoint_log_bytes,
             positions: BTreeMap::new(),
@@ -152,7 +151,8 @@ mod tests {
     fn a_replay_makes_them_between_those_of_an_earlier_life() {
         // The newest ones are of no use yet, since a sink lags.
         let all = vec![manifest(&[9, 7]), manifest(&[7]), manifest(&[4])];
-        let found = Found { usable: Some(all[2].clone()), all, is_certain: true };
+        let taken = BTreeSet::from([4, 7, 9]);
+        let found = Found { usable: Some(all[2].clone()), all, is_certain: true, taken };
         let control = Arc::new(Control::default());
         let (sender, _receiver) = collect::channel();
         let mut trigger = Trigger::new(sender, Arc::clone(&control), &found, &Settings::default());

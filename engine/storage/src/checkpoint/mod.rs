@@ -101,6 +101,15 @@ impl Checkpoints {
         Ok(())
     }
 
+    /// The epochs of the state files there are, whether or not a manifest that can be read just now names them.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Io`].
+    pub fn state_epochs(&self) -> Result<Vec<u64>, StorageError> {
+        list(&*self.files, &self.directory, STATE_SUFFIX)
+    }
+
     /// Reads a state file of a manifest.
     ///
     /// # Errors
