@@ -56,11 +56,14 @@ impl Delivery {
     /// Delivers the dead letters that someone has marked. False if the sink is not to be used any more.
     pub(super) async fn deliver_letters(&mut self) -> bool {
         let mut backoff = Backoff::new(self.retry.clone());
-        while self.handle.letters.has_marked() {
-            let Some(letters) = on_letters(self.place(), |letters| letters.marked(RETRIED_AT_ONCE)).await
-            else {
-                return false;
-            };
+        // An epoch that a crash has left without its acknowledgement is delivered once more, with what became a letter.
+        let acknowledged = match &self.acks {
+            Some(acks) => acks.latest().map_or(0, |latest| latest.epoch),
+            None => u64::MAX,
+        };
+        while self.handle.letters.is_due(acknowledged) {
+            let due = move |letters: &Letters| letters.due(acknowledged, RETRIED_AT_ONCE);
+            let Some(letters) = on_letters(self.place(), due).await else { return false };
             for letter in letters {
                 match self.deliver_letter(&letter).await {
                     Some(Ok(())) => {}
@@ -83,10 +86,10 @@ impl Delivery {
     /// try again later; `None`: the sink is not to be used any more.
     async fn deliver_letter(&mut self, letter: &StoredDeadLetter) -> Option<Result<(), DeliveryError>> {
         let (id, sink) = (letter.id, self.handle.name().to_owned());
-        let gone = move |letters: &Letters| letters.remove(Some(&BTreeSet::from([id])));
         if let Some(epoch) = letter.superseded_by {
             tracing::info!(sink, id, epoch, "a dead letter is dropped: it is superseded");
             self.handle.metrics.superseded.add(1);
+            let gone = move |letters: &Letters| letters.remove(Some(&BTreeSet::from([id])));
             return on_letters(self.place(), gone).await.map(|_| Ok(()));
         }
         let (attempts, at) = (letter.attempts.saturating_add(1), self.clock.now());
@@ -108,11 +111,8 @@ impl Delivery {
                 }
                 self.handle.metrics.deltas.add(1);
                 self.handle.set_state(SinkState::Running);
-                let supersede = move |letters: &Letters| {
-                    letters.supersede(std::slice::from_ref(&delta))?;
-                    gone(letters)
-                };
-                on_letters(self.place(), supersede).await.map(|_| Ok(()))
+                let delivered = move |letters: &Letters| letters.delivered(id, &delta);
+                on_letters(self.place(), delivered).await.map(Ok)
             }
             Err(DeliveryError::Refused { reason }) => {
                 tracing::warn!(sink, id, reason, "a dead letter was refused again");

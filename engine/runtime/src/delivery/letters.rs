@@ -1,14 +1,15 @@
 //! The dead letters of one sink: on disk with a state directory, else the last ones in memory.
 //!
 //! A letter holds one delta. When a newer delta of the same segment and profile reaches the destination, or becomes a letter
-//! itself, the older one is superseded: delivered now, it would undo what is newer.
+//! itself, the older one is superseded: delivered now, it would undo what is newer. So is one whose epoch is delivered once more
+//! after a crash, if it is taken then; until that epoch is acknowledged the letter is not due.
 
 mod inside;
 mod place;
 mod ring;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -69,8 +70,14 @@ impl Letters {
 
     fn new(place: Place) -> Self {
         let counts = Mutex::new(place.counts());
-        let (marked, superseded, doubtful) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        let inside = Inside { place, by_profile: HashMap::new(), marked, superseded, doubtful };
+        let inside = Inside {
+            place,
+            by_profile: HashMap::new(),
+            marked: BTreeMap::new(),
+            superseded: BTreeSet::new(),
+            doubtful: BTreeSet::new(),
+            refused: BTreeSet::new(),
+        };
         Self { inside: Mutex::new(inside), counts }
     }
 
@@ -81,12 +88,16 @@ impl Letters {
         let mut inside = on_disk.lock();
         for letter in all {
             let letter = letter?;
-            if letter.is_marked {
-                inside.marked.insert(letter.id);
-            }
+            let mut of_epoch = 0;
             match (letter.superseded_by, delta_of(&letter)) {
-                (None, Some(delta)) => inside.note(letter.id, &delta),
+                (None, Some(delta)) => {
+                    of_epoch = delta.epoch();
+                    inside.note(letter.id, &delta);
+                }
                 _ => _ = inside.superseded.insert(letter.id),
+            }
+            if letter.is_marked {
+                inside.marked.insert(letter.id, of_epoch);
             }
         }
         drop(inside);
@@ -106,13 +117,22 @@ impl Letters {
         self.lock().by_profile.is_empty()
     }
 
-    /// Takes note, durably, of what the destination has got: older letters of the same are superseded.
-    pub(crate) fn supersede(&self, batches: &[Arc<DeltaBatch>]) -> Result<(), StorageError> {
-        self.lock().supersede(batches.iter().map(|batch| &**batch))
+    /// Takes note, durably, that the destination has got these epochs, but for what was refused since the last ones: older
+    /// letters of the same are superseded, and those of these epochs, which an earlier life has left.
+    pub(crate) fn taken(&self, batches: &[Arc<DeltaBatch>]) -> Result<(), StorageError> {
+        self.lock().taken(batches)
     }
 
-    pub(crate) fn has_marked(&self) -> bool {
-        !self.lock().marked.is_empty()
+    /// Takes note, durably, that the destination has got a letter's delta: older letters of the same are superseded, and the
+    /// letter is gone.
+    pub(crate) fn delivered(&self, id: u64, delta: &DeltaBatch) -> Result<(), StorageError> {
+        self.lock().supersede(delta)?;
+        self.remove(Some(&BTreeSet::from([id]))).map(|_| ())
+    }
+
+    /// Whether there is one to be delivered again, of the epochs up to this one: later ones are delivered once more themselves.
+    pub(crate) fn is_due(&self, acknowledged: u64) -> bool {
+        self.lock().marked.values().any(|epoch| *epoch <= acknowledged)
     }
 
     /// Marks letters: they are to be delivered again. How many they are.
@@ -125,7 +145,8 @@ impl Letters {
             Place::Memory(ring) => ring.change(&ids, |letter| letter.is_marked = true),
             Place::Closed(_) => return Err(closed()),
         }
-        inside.marked.extend(&ids);
+        let epochs = inside.epochs(&ids);
+        inside.marked.extend(epochs);
         self.changed(&inside);
         Ok(ids.len() as u64)
     }
@@ -138,9 +159,13 @@ impl Letters {
         Ok(marked)
     }
 
-    /// The first letters that are to be delivered again, at most so many.
-    pub(crate) fn marked(&self, most: usize) -> Result<Vec<StoredDeadLetter>, StorageError> {
-        let ids = self.lock().marked.iter().copied().take(most).collect();
+    /// The first letters that are to be delivered again of the epochs up to this one, at most so many.
+    pub(crate) fn due(&self, acknowledged: u64, most: usize) -> Result<Vec<StoredDeadLetter>, StorageError> {
+        let ids = {
+            let inside = self.lock();
+            let due = inside.marked.iter().filter(|(_, epoch)| **epoch <= acknowledged);
+            due.map(|(id, _)| *id).take(most).collect()
+        };
         self.read(Some(ids))
     }
 

@@ -210,7 +210,7 @@ impl Delivery {
     ) -> bool {
         if !self.handle.letters.is_current() {
             let batches = batches.to_vec();
-            if on_letters(self.place(), move |letters| letters.supersede(&batches)).await.is_none() {
+            if on_letters(self.place(), move |letters| letters.taken(&batches)).await.is_none() {
                 return false;
             }
         }

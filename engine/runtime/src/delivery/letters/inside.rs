@@ -1,6 +1,9 @@
 //! Which letters there are of whom, so that what is newer supersedes what is older.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use tidewater_model::{DeltaBatch, ProfileId};
 use tidewater_storage::StorageError;
@@ -15,10 +18,13 @@ pub(super) struct Inside {
     pub(super) place: Place,
     /// By profile: what is to be superseded by what comes.
     pub(super) by_profile: HashMap<ProfileId, Vec<Key>>,
-    pub(super) marked: BTreeSet<u64>,
+    /// With the epoch that each is of.
+    pub(super) marked: BTreeMap<u64, u64>,
     pub(super) superseded: BTreeSet<u64>,
     /// They are to be tried once more when the epochs that they are of are acknowledged.
     pub(super) doubtful: BTreeSet<u64>,
+    /// They are of epochs that are not acknowledged yet, and were refused in this life.
+    pub(super) refused: BTreeSet<u64>,
 }
 
 /// Of which delta a letter is.
@@ -31,16 +37,18 @@ pub(super) struct Key {
 impl Inside {
     pub(super) fn add(&mut self, refusals: &[Refusal]) -> Result<Added, StorageError> {
         for (place, refusal) in refusals.iter().enumerate() {
-            if self.holds(&refusal.delta) {
+            if let Some(id) = self.held(&refusal.delta) {
                 // The process died before it was acknowledged.
+                self.refused.insert(id);
                 continue;
             }
-            self.supersede(std::iter::once(&refusal.delta))?;
+            self.supersede(&refusal.delta)?;
             let Some(id) = self.place.append(refusal)? else {
                 self.place.sync()?;
                 return Ok(Added::Full(place));
             };
             self.note(id, &refusal.delta);
+            self.refused.insert(id);
             if refusal.is_doubtful {
                 self.doubtful.insert(id);
             }
@@ -60,40 +68,59 @@ impl Inside {
         }
     }
 
-    fn holds(&self, delta: &DeltaBatch) -> bool {
-        delta.iter().any(|row| {
-            let known = self.by_profile.get(&row.profile()).into_iter().flatten();
-            known.into_iter().any(|key| key.epoch == delta.epoch() && key.segment == row.segment())
+    /// The letters of the same profiles and segments as these deltas.
+    fn same<'a>(&'a self, deltas: &'a DeltaBatch) -> impl Iterator<Item = &'a Key> {
+        deltas.iter().flat_map(|delta| {
+            let known = self.by_profile.get(&delta.profile()).into_iter().flatten();
+            known.filter(move |key| key.segment == delta.segment())
         })
     }
 
-    pub(super) fn supersede<'a>(
-        &mut self,
-        batches: impl Iterator<Item = &'a DeltaBatch>,
-    ) -> Result<(), StorageError> {
-        if self.by_profile.is_empty() {
+    fn held(&self, delta: &DeltaBatch) -> Option<u64> {
+        self.same(delta).find(|key| key.epoch == delta.epoch()).map(|key| key.id)
+    }
+
+    /// What is older than these deltas is superseded.
+    pub(super) fn supersede(&mut self, deltas: &DeltaBatch) -> Result<(), StorageError> {
+        let older = self.same(deltas).filter(|key| key.epoch < deltas.epoch());
+        self.set_superseded(older.map(|key| key.id).collect(), deltas.epoch())
+    }
+
+    /// The destination has these epochs, but for what was refused: older letters are superseded, and those of an earlier life
+    /// that it takes now.
+    pub(super) fn taken(&mut self, batches: &[Arc<DeltaBatch>]) -> Result<(), StorageError> {
+        for batch in batches {
+            let epoch = batch.epoch();
+            let is_over =
+                |key: &&Key| key.epoch < epoch || key.epoch == epoch && !self.refused.contains(&key.id);
+            let ids = self.same(batch).filter(is_over).map(|key| key.id).collect();
+            self.set_superseded(ids, epoch)?;
+        }
+        self.refused.clear();
+        Ok(())
+    }
+
+    fn set_superseded(&mut self, ids: BTreeSet<u64>, epoch: u64) -> Result<(), StorageError> {
+        if ids.is_empty() {
             return Ok(());
         }
-        for batch in batches {
-            let mut ids = BTreeSet::new();
-            for delta in batch.iter() {
-                let known = self.by_profile.get(&delta.profile()).into_iter().flatten();
-                let older = known.filter(|key| key.epoch < batch.epoch() && key.segment == delta.segment());
-                ids.extend(older.map(|key| key.id));
-            }
-            if ids.is_empty() {
-                continue;
-            }
-            let epoch = batch.epoch();
-            match &mut self.place {
-                Place::Disk(letters) => letters.superseded(&ids, epoch)?,
-                Place::Memory(ring) => ring.change(&ids, |letter| letter.superseded_by = Some(epoch)),
-                Place::Closed(_) => return Err(closed()),
-            }
-            self.drop_keys(&ids);
-            self.superseded.extend(ids);
+        match &mut self.place {
+            Place::Disk(letters) => letters.superseded(&ids, epoch)?,
+            Place::Memory(ring) => ring.change(&ids, |letter| letter.superseded_by = Some(epoch)),
+            Place::Closed(_) => return Err(closed()),
         }
+        self.drop_keys(&ids);
+        self.superseded.extend(ids);
         Ok(())
+    }
+
+    /// Of which epoch each of these is; 0 of those that are only to be dropped.
+    pub(super) fn epochs(&self, ids: &BTreeSet<u64>) -> BTreeMap<u64, u64> {
+        let mut epochs: BTreeMap<u64, u64> = ids.iter().map(|id| (*id, 0)).collect();
+        for key in self.by_profile.values().flatten() {
+            epochs.entry(key.id).and_modify(|epoch| *epoch = key.epoch);
+        }
+        epochs
     }
 
     fn drop_keys(&mut self, ids: &BTreeSet<u64>) {
@@ -108,9 +135,10 @@ impl Inside {
             return;
         }
         self.drop_keys(ids);
-        self.marked.retain(|id| !ids.contains(id));
+        self.marked.retain(|id, _| !ids.contains(id));
         self.superseded.retain(|id| !ids.contains(id));
         self.doubtful.retain(|id| !ids.contains(id));
+        self.refused.retain(|id| !ids.contains(id));
     }
 
     /// Those of these numbers that there are, or all there are.

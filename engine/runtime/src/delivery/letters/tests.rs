@@ -48,10 +48,12 @@ fn newer_deltas_of_the_same_supersede_older_ones_also_after_a_restart() {
         let all = [refusal(5, 0, 1), refusal(5, 0, 2), refusal(5, 1, 1), refusal(6, 0, 3)];
         assert_eq!(letters.add(&all).unwrap(), Added::All);
         assert_eq!(letters.add(&all[..2]).unwrap(), Added::All, "they are there already");
-        // Of another segment, of another profile, and not newer.
-        letters.supersede(&[Arc::new(delta(6, 1, 2)), Arc::new(delta(5, 0, 1))]).unwrap();
+        // Of another segment, of another profile, not newer, and just refused.
+        letters
+            .taken(&[Arc::new(delta(6, 1, 2)), Arc::new(delta(4, 0, 1)), Arc::new(delta(5, 0, 2))])
+            .unwrap();
         assert_eq!(superseded(&letters), [(1, None), (2, None), (3, None), (4, None)]);
-        letters.supersede(&[Arc::new(delta(7, 0, 1))]).unwrap();
+        letters.taken(&[Arc::new(delta(7, 0, 1))]).unwrap();
         if is_on_disk {
             drop(letters);
             letters = open(directory.path(), 1 << 20);
@@ -60,14 +62,36 @@ fn newer_deltas_of_the_same_supersede_older_ones_also_after_a_restart() {
         assert_eq!(letters.add(&[refusal(9, 0, 2)]).unwrap(), Added::All);
         assert_eq!(superseded(&letters), [(1, Some(7)), (2, Some(9)), (3, None), (4, None), (5, None)]);
         assert_eq!(letters.mark(Some(&BTreeSet::from([1, 4, 77]))).unwrap(), 2);
-        assert_eq!(letters.marked(9).unwrap().iter().map(|letter| letter.id).collect::<Vec<_>>(), [1, 4]);
+        // The first is superseded; what is of an epoch that is not acknowledged is not due.
+        let due = |epoch| letters.due(epoch, 9).unwrap().iter().map(|letter| letter.id).collect::<Vec<_>>();
+        assert_eq!((due(5), due(6)), (vec![1], vec![1, 4]));
         letters.failed(4, "again", 2, Timestamp(3)).unwrap();
         assert_eq!(letters.remove(Some(&BTreeSet::from([1]))).unwrap(), 1);
-        assert!(!letters.has_marked());
+        assert!(!letters.is_due(u64::MAX));
         assert_eq!(letters.mark(None).unwrap(), 4);
         assert_eq!(letters.remove(None).unwrap(), 4);
-        assert_eq!((letters.counts().letters, letters.has_marked(), letters.is_current()), (0, false, true));
+        assert_eq!(
+            (letters.counts().letters, letters.is_due(u64::MAX), letters.is_current()),
+            (0, false, true)
+        );
     }
+}
+
+#[test]
+fn a_letter_that_is_taken_when_its_epoch_comes_again_after_a_crash_is_superseded() {
+    let directory = tempfile::tempdir().unwrap();
+    let letters = open(directory.path(), 1 << 20);
+    let all = [refusal(5, 0, 1), refusal(5, 0, 2), refusal(6, 0, 3)];
+    assert_eq!(letters.add(&all).unwrap(), Added::All);
+    assert_eq!(letters.mark(None).unwrap(), 3);
+    drop(letters);
+    let letters = open(directory.path(), 1 << 20);
+    assert!(!letters.is_due(4), "they are delivered once more with their epochs");
+    // One is refused again.
+    assert_eq!(letters.add(&all[1..2]).unwrap(), Added::All);
+    letters.taken(&[Arc::new(delta(5, 0, 1)), Arc::new(delta(5, 0, 2))]).unwrap();
+    assert_eq!(superseded(&letters), [(1, Some(5)), (2, None), (3, None)]);
+    assert_eq!(letters.due(5, 9).unwrap().len(), 2);
 }
 
 #[test]
