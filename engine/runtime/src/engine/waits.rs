@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Engine {
-    /// Waits until the log has been replayed.
+    /// Waits until the log has been replayed, and all of it published.
     ///
     /// # Errors
     /// [`Error::Closed`] and [`Error::Failed`] if the engine ends before.
@@ -20,10 +20,11 @@ impl Engine {
         let ready = state.wait_for(|state| *state != EngineState::Replaying);
         // The sender lives as long as the engine.
         let _ = self.shared.lifecycle.or_ended(ready).await?;
-        match self.shared.lifecycle.ended() {
-            Some(error) => Err(error),
-            None => Ok(()),
+        if let Some(error) = self.shared.lifecycle.ended() {
+            return Err(error);
         }
+        // What was replayed last may be computed and not handed on yet.
+        self.shared.until_published(self.shared.progress.epochs().durable).await
     }
 
     /// Waits until everything that was accepted before the call has been computed, is durable, and has been handed

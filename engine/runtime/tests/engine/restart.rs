@@ -38,7 +38,7 @@ async fn a_restart_sends_nothing_again_and_forgets_nothing() {
     assert!(record.opened.lock().unwrap()[0].is_none());
 
     let engine = start(directory.path(), &record).await;
-    // The checkpoint of the shutdown holds everything.
+    // The checkpoint of the shutdown holds everything, and all of it is published by now.
     let status = engine.status();
     assert_eq!((status.replay.epochs, status.checkpoint.unwrap().epoch, status.epochs.published), (0, 3, 3));
     assert!(status.replay.done);
@@ -181,6 +181,7 @@ async fn after_a_restart_time_jumps_to_the_present_in_one_epoch() {
     let engine = builder().start().await.unwrap();
     until("they leave", || record.members("active").is_empty() && record.epochs().len() == 10).await;
     assert_eq!(record.epochs()[5..], [6; 5]);
+    soon(engine.flush()).await.unwrap();
     assert_eq!(engine.status().epochs.now, clock_now(&clock));
     stop(&engine).await;
 }
