@@ -37,8 +37,9 @@ const NEVER: [(&str, &[&str]); 6] = [
     ("tidewater", &["clap", "axum", "hyper"]),
 ];
 
+/// A test runs in its package, wherever it was built: checkouts may share a cache.
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
+    std::env::current_dir().unwrap().ancestors().nth(2).unwrap().to_owned()
 }
 
 fn metadata() -> Value {
