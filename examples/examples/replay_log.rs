@@ -1,8 +1,8 @@
 //! Read a state directory without running on it: what the engine knew at its last epoch, and what another definition
 //! would have made of the same events.
 //!
-//! Nothing is locked or changed, so it may be the directory of a running engine. The log is the truth: everything is
-//! computed from it anew.
+//! Nothing is locked or changed, so it may be the directory of a running engine. What it knew is computed from its
+//! newest checkpoint and the log behind that; the what-if reads all of the log.
 
 use std::{error::Error, path::Path, time::Duration};
 
@@ -21,7 +21,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let state = tempfile::tempdir()?;
     let (epoch, members) = run(state.path()).await?;
 
-    // Reading takes as long as the log is; in a service it has a place of its own, such as `spawn_blocking`.
+    // This takes as long as the log behind the newest checkpoint; in a service it has a place of its own, such as
+    // `spawn_blocking`.
     let mut offline = offline::open_state(state.path())?;
     assert_eq!(offline.epoch(), epoch);
     let recomputed: Vec<ProfileId> = offline.memberships()?.iter().map(|member| member.profile).collect();

@@ -19,6 +19,12 @@ use crate::{
 /// The most identifiers a pipeline can have: a rank is kept in one byte.
 pub const MAX_IDENTIFIERS: usize = 200;
 
+/// The most traits a pipeline can have.
+pub const MAX_TRAITS: usize = 4_096;
+
+/// The most segments a pipeline can have.
+pub const MAX_SEGMENTS: usize = 16_384;
+
 /// How many parts the identifier space has, whatever the number of workers, so that state can move between them.
 pub const SHARDS: usize = 256;
 
@@ -165,8 +171,8 @@ impl Plan {
     /// Works out the plan of a pipeline.
     pub fn compile(spec: PipelineSpec, key: HashKey) -> Result<Arc<Self>, PlanError> {
         limit("identifiers", spec.identifiers.len(), MAX_IDENTIFIERS)?;
-        limit("traits", spec.traits.len(), 4_096)?;
-        limit("segments", spec.segments.len(), 16_384)?;
+        limit("traits", spec.traits.len(), MAX_TRAITS)?;
+        limit("segments", spec.segments.len(), MAX_SEGMENTS)?;
         let block_patterns = compile_block_patterns(&spec)?;
         let mut conditions = Vec::new();
         let mut columns = Vec::new();

@@ -4,6 +4,8 @@
 //! and the median of them is told. A first round warms up and is not counted. All find memory that was in use just before.
 
 use std::{
+    fs::File,
+    io::Write,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -48,6 +50,9 @@ enum Set {
     /// 10, 100 and 1,000 segments.
     Segments,
 }
+
+/// Twice what the log of CDP-1 takes.
+const PAGE_CACHE_MIB: usize = 512;
 
 /// One way to run the engine.
 struct Contender {
@@ -192,6 +197,7 @@ fn run_engine(args: &Args, contender: &Contender, work: &Path) -> Result<Value, 
     let mut command = pinned(args, contender.cores);
     command.arg(beside_this("cdp1")?).arg(&args.input).arg("--work").arg(work).args(contender.args);
     if contender.log {
+        warm_page_cache(work)?;
         command.arg("--state").arg(work);
     }
     if matches!(args.set, Set::Speed) {
@@ -205,6 +211,18 @@ fn run_engine(args: &Args, contender: &Contender, work: &Path) -> Result<Value, 
 /// depending on who ran before. Neither program should pay for that.
 fn warm_memory() -> Result<(), Failure> {
     output_of(Command::new(beside_this("touch_memory")?)).map(drop)
+}
+
+/// The same for the pages through which a log is written: as on a machine that has written files for a while.
+fn warm_page_cache(work: &Path) -> Result<(), Failure> {
+    let path = work.join("written-before");
+    let piece = vec![1; 1 << 20];
+    let mut file = File::create(&path)?;
+    for _ in 0..PAGE_CACHE_MIB {
+        file.write_all(&piece)?;
+    }
+    file.sync_all()?;
+    Ok(std::fs::remove_file(path)?)
 }
 
 /// A command on so many cores.

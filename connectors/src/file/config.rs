@@ -17,7 +17,8 @@ pub struct FileSourceConfig {
     pub path: Vec<String>,
     /// Wait for more lines and more files instead of ending.
     pub follow: bool,
-    /// A longer line goes to quarantine as `too_large`, with this many of its bytes.
+    /// A longer line goes to quarantine as `too_large`: whole, or with this many bytes if it has more than
+    /// [`LARGEST_EVENT`].
     pub max_event_bytes: usize,
 }
 
@@ -47,7 +48,7 @@ impl ConnectorConfig for FileSourceConfig {
             name: "max_event_bytes",
             kind: KeyKind::Bytes,
             default: Some("1MiB"),
-            help: "a longer line goes to quarantine, cut to this length",
+            help: "a longer line goes to quarantine, whole if it has at most 16 MiB",
         },
     ];
 

@@ -1,4 +1,4 @@
-//! Cuts a stream into lines, in blocks, holding at most one event beyond the block.
+//! Cuts a stream into lines, in blocks, holding at most one line beyond the block, of the size that is kept.
 //!
 //! Invariant: `offset` is the place in the stream of the first byte that no event sent so far covers; reading again
 //! from there gives exactly the rest.
@@ -18,6 +18,8 @@ pub(super) struct BatchLimits {
     pub(super) max_events: usize,
     pub(super) max_bytes: usize,
     pub(super) max_event_bytes: usize,
+    /// A longer line is kept whole up to so many bytes: it can be fed again under a larger limit.
+    pub(super) kept_bytes: usize,
 }
 
 impl BatchLimits {
@@ -27,7 +29,8 @@ impl BatchLimits {
     }
 
     fn lines(&self) -> LineLimits {
-        LineLimits { max_events: self.max_events, max_event_bytes: self.max_event_bytes }
+        let Self { max_events, max_event_bytes, kept_bytes, .. } = *self;
+        LineLimits { max_events, max_event_bytes, kept_bytes }
     }
 }
 
@@ -56,22 +59,35 @@ pub(super) struct Lines {
 }
 
 /// A line that is longer than an event may be, while its end is looked for.
+#[derive(Default)]
 struct LongLine {
-    prefix: Vec<u8>,
+    /// All of it, or its first bytes.
+    kept: Vec<u8>,
     len: u64,
-    /// Nothing but white space so far: then it is no event, however long.
-    blank: bool,
+    /// There was something but white space; without, it is no event, however long.
+    has_more_than_blanks: bool,
 }
 
 impl LongLine {
-    fn extend(&mut self, bytes: &[u8]) {
+    fn extend(&mut self, bytes: &[u8], limits: &BatchLimits) {
         self.len += bytes.len() as u64;
-        self.blank = self.blank && bytes.trim_ascii().is_empty();
+        self.has_more_than_blanks |= !bytes.trim_ascii().is_empty();
+        if self.len <= limits.kept_bytes as u64 {
+            self.kept.extend_from_slice(bytes);
+        } else {
+            let room = limits.max_event_bytes.saturating_sub(self.kept.len()).min(bytes.len());
+            self.kept.extend_from_slice(&bytes[..room]);
+            self.kept.truncate(limits.max_event_bytes);
+            self.kept.shrink_to_fit();
+        }
     }
 
     fn hand_on(self, batch: &mut RawEvents) {
-        if !self.blank {
-            batch.push_oversized(&self.prefix, self.len);
+        let is_whole = self.kept.len() as u64 == self.len;
+        match self.kept.strip_suffix(b"\r").filter(|_| is_whole) {
+            _ if !self.has_more_than_blanks => {}
+            Some(line) => batch.push_oversized(line, line.len() as u64),
+            None => batch.push_oversized(&self.kept, self.len),
         }
     }
 }
@@ -98,7 +114,7 @@ impl Lines {
         if limits.reached(batch) {
             return Ok(Step::Full);
         }
-        self.make_room(limits.max_event_bytes);
+        self.make_room(limits);
         let count = loop {
             match stream.read(&mut self.block[self.end..]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -114,7 +130,7 @@ impl Lines {
             self.start = BYTE_ORDER_MARK.len();
             self.offset = BYTE_ORDER_MARK.len() as u64;
         }
-        let fresh = if self.long.is_some() { self.end_long(batch) } else { fresh.max(self.start) };
+        let fresh = if self.long.is_some() { self.end_long(batch, limits) } else { fresh.max(self.start) };
         self.complete = memchr::memrchr(b'\n', &self.block[fresh..self.end])
             .map_or(self.start, |newline| fresh + newline + 1);
         self.hand_on(batch, limits);
@@ -142,13 +158,13 @@ impl Lines {
         }
     }
 
-    /// Makes room for a block behind the incomplete line, or begins to drop the line if it is too long by now.
-    fn make_room(&mut self, max_event_bytes: usize) {
+    /// Makes room for a block behind the incomplete line, or begins to set the line aside if it is too long by now.
+    fn make_room(&mut self, limits: &BatchLimits) {
         let line = &self.block[self.start..self.end];
         // One more than allowed could still be a carriage return.
-        if line.len() > max_event_bytes + 1 {
-            let mut long = LongLine { prefix: line[..max_event_bytes].to_vec(), len: 0, blank: true };
-            long.extend(line);
+        if line.len() > limits.max_event_bytes + 1 {
+            let mut long = LongLine::default();
+            long.extend(line, limits);
             self.long = Some(long);
             self.end = self.start;
         }
@@ -161,16 +177,16 @@ impl Lines {
     }
 
     /// Looks for the end of a long line in a fresh block; returns where complete lines may begin.
-    fn end_long(&mut self, batch: &mut RawEvents) -> usize {
+    fn end_long(&mut self, batch: &mut RawEvents, limits: &BatchLimits) -> usize {
         let Some(mut long) = self.long.take() else { return 0 };
         match memchr::memchr(b'\n', &self.block[..self.end]) {
             None => {
-                long.extend(&self.block[..self.end]);
+                long.extend(&self.block[..self.end], limits);
                 self.long = Some(long);
                 self.end = 0;
             }
             Some(newline) => {
-                long.extend(&self.block[..newline]);
+                long.extend(&self.block[..newline], limits);
                 self.offset += long.len + 1;
                 long.hand_on(batch);
                 self.start = newline + 1;

@@ -15,6 +15,7 @@ use super::{
     position::FilePosition,
     reader::{Message, Reader},
 };
+use crate::LARGEST_EVENT;
 
 /// A batch is sent with this many events, or bytes, whichever comes first: one epoch's worth.
 const BATCH_EVENTS: usize = 10_000;
@@ -63,6 +64,7 @@ impl FileSource {
                 max_events: self.batch_events,
                 max_bytes: BATCH_BYTES,
                 max_event_bytes: self.config.max_event_bytes,
+                kept_bytes: LARGEST_EVENT,
             },
             context: context.clone(),
             sender,

@@ -20,6 +20,10 @@ impl Signer {
                     .map_err(|_| format!("secret number {place} has no valid base64 after `whsec_`"))?,
                 None => secret.reveal().as_bytes().to_vec(),
             };
+            // What `whsec_${NAME}` is with a variable that is set to nothing: a signature that anybody can make.
+            if bytes.is_empty() {
+                return Err(format!("secret number {place} is empty: anybody could sign with it"));
+            }
             Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
         });
         Ok(Self { keys: keys.collect::<Result<_, String>>()? })

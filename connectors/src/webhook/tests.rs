@@ -62,6 +62,18 @@ fn signs_as_the_specification_shows() {
 }
 
 #[test]
+fn an_empty_key_is_refused_beside_any_other() {
+    for empty in ["whsec_", ""] {
+        let refused = Signer::new(&[Secret::new(SECRET), Secret::new(empty)]).map(|_| ());
+        assert_eq!(refused.unwrap_err(), "secret number 1 is empty: anybody could sign with it", "{empty:?}");
+    }
+    let value = json!({ "url": "https://example.com/", "secret": "whsec_" });
+    let errors = WebhookConfig::from_value(&value).unwrap_err();
+    let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(errors, ["secret: secret number 0 is empty: anybody could sign with it"]);
+}
+
+#[test]
 fn settings_are_read_and_every_mistake_is_told() {
     let value = json!({
         "type": "webhook", "url": "https://example.com/hook", "secret": SECRET,

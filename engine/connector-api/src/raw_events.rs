@@ -38,13 +38,16 @@ struct Oversized {
 pub struct LineLimits {
     /// Stops once the batch holds this many events.
     pub max_events: usize,
-    /// A longer line becomes an oversized event: its first `max_event_bytes` bytes are kept.
+    /// A longer line becomes an oversized event.
     pub max_event_bytes: usize,
+    /// Of an oversized event of at most so many bytes all are kept, of a larger one the first `max_event_bytes`.
+    pub kept_bytes: usize,
 }
 
 impl LineLimits {
     /// No limits.
-    pub const NONE: Self = Self { max_events: usize::MAX, max_event_bytes: usize::MAX };
+    pub const NONE: Self =
+        Self { max_events: usize::MAX, max_event_bytes: usize::MAX, kept_bytes: usize::MAX };
 }
 
 impl RawEvents {
@@ -100,7 +103,7 @@ impl RawEvents {
                 Some(newline) => (&rest[..newline], newline + 1),
                 None => (rest, rest.len()),
             };
-            self.index_line(base + done, line, limits.max_event_bytes);
+            self.index_line(base + done, line, limits);
             done += consumed;
         }
         self.buffer.extend_from_slice(&block[..done]);
@@ -108,15 +111,18 @@ impl RawEvents {
         done
     }
 
-    fn index_line(&mut self, start: usize, line: &[u8], max_event_bytes: usize) {
+    fn index_line(&mut self, start: usize, line: &[u8], limits: LineLimits) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         // Nearly every line starts with its brace; only the others are looked through for being blank.
         if line.first().is_none_or(|byte| byte.is_ascii_whitespace() && line.trim_ascii().is_empty()) {
             return;
         }
-        let kept = line.len().min(max_event_bytes);
-        if kept < line.len() {
-            self.oversized.push(Oversized { index: self.spans.len(), total_len: line.len() as u64 });
+        let mut kept = line.len();
+        if kept > limits.max_event_bytes {
+            self.oversized.push(Oversized { index: self.spans.len(), total_len: kept as u64 });
+            if kept > limits.kept_bytes {
+                kept = limits.max_event_bytes;
+            }
         }
         self.spans.push(Span { start, end: start + kept });
         self.bytes += kept;

@@ -34,8 +34,14 @@ impl Absent {
         let reader = state.reader();
         for name in reader.sinks()? {
             // One that was never opened begins with the members.
-            let Some(ack) = reader.ack(&name)? else { continue };
-            let (outbox, cut) = state.open_outbox(&name, OutboxOptions::default(), ack.epoch)?;
+            if reader.ack(&name)?.is_none() {
+                continue;
+            }
+            // Opened, so that it is durable: what it says is taken out of the outbox.
+            let (acks, cut) = state.open_acks(&name)?;
+            report("acknowledgements", cut);
+            let acknowledged = acks.last().map_or(0, |ack| ack.epoch);
+            let (outbox, cut) = state.open_outbox(&name, OutboxOptions::default(), acknowledged)?;
             report("outbox", cut);
             let kept = outbox.span().through;
             // Where there was nothing for it, it has acknowledged nothing.

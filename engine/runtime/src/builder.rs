@@ -19,7 +19,7 @@ use crate::{
     engine::Engine,
     error::Error,
     opening::{OpenState, Opening},
-    pipeline::Pipeline,
+    pipeline::{MAX_WORKERS, Pipeline},
     settings::Settings,
 };
 
@@ -96,7 +96,7 @@ impl Builder {
         self
     }
 
-    /// Runs this many worker threads, instead of what the pipeline says. Results do not depend on it.
+    /// Runs this many worker threads, 1 to 64, instead of what the pipeline says. Results don't depend on it.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
         self
@@ -146,8 +146,8 @@ impl Builder {
         check_names("source", self.sources.iter().map(|(name, _)| name))?;
         check_names("sink", self.sinks.iter().map(|(name, _)| name))?;
         let workers = self.workers.unwrap_or_else(|| self.pipeline.workers());
-        if !(1..=256).contains(&workers) {
-            return Err(Error::config(format!("{workers} workers: from 1 to 256 are possible")));
+        if !(1..=MAX_WORKERS).contains(&workers) {
+            return Err(Error::config(format!("{workers} workers: from 1 to {MAX_WORKERS} are possible")));
         }
         let opened = self.open().await?;
         let plan = match &opened {

@@ -162,7 +162,7 @@ pub fn read(path: impl AsRef<Path>, sink: &str) -> Result<Vec<DeadLetter>, Error
 /// # Errors
 /// As [`read`]; [`Error::Storage`] also if an engine runs on the directory.
 pub fn retry(path: impl AsRef<Path>, sink: &str, filter: &DeadLetterFilter) -> Result<u64, Error> {
-    let letters = Letters::on_disk(open(path.as_ref(), sink)?)?;
+    let letters = Letters::on_disk(open(path.as_ref(), sink)?, u64::MAX)?;
     Ok(letters.mark(filter.ids())?)
 }
 
@@ -171,7 +171,7 @@ pub fn retry(path: impl AsRef<Path>, sink: &str, filter: &DeadLetterFilter) -> R
 /// # Errors
 /// As [`retry`].
 pub fn drop_for_good(path: impl AsRef<Path>, sink: &str, filter: &DeadLetterFilter) -> Result<u64, Error> {
-    let letters = Letters::on_disk(open(path.as_ref(), sink)?)?;
+    let letters = Letters::on_disk(open(path.as_ref(), sink)?, u64::MAX)?;
     Ok(letters.remove(filter.ids())?)
 }
 

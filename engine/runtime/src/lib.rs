@@ -67,10 +67,12 @@ pub use status::{
 };
 pub use subscription::{OwnedDelta, Subscription, Update};
 pub use tidewater_connector_api::{
-    Accepted, RawEvents, Receipt, SendError, Sink, Source, SourceContext, TrySendError,
+    Accepted, Acknowledged, DeliveryError, Position, RawEvents, ReadError, Receipt, SendError, Sink,
+    SinkCapabilities, Source, SourceCapabilities, SourceContext, TrySendError,
 };
 pub use tidewater_model::{
-    Change, Delta, DeltaBatch, Millis, PipelineSpec, Profile, ProfileId, RejectReason, Timestamp, Value,
+    Change, Delta, DeltaBatch, Millis, Normalize, PipelineSpec, Profile, ProfileId, RejectReason, Timestamp,
+    Value,
 };
 pub use tidewater_operators::dataflow::WorkerStats;
-pub use tidewater_storage::{Copied, Store as LogStore};
+pub use tidewater_storage::{Copied, Files, StateReader, Store as LogStore};

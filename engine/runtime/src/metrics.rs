@@ -27,6 +27,8 @@ pub const BAD_NUMBERS: &str = "tidewater_values_not_numeric_total";
 pub const LONG_IDENTIFIERS: &str = "tidewater_identifiers_too_long_total";
 /// Epochs cut.
 pub const EPOCHS: &str = "tidewater_epochs_total";
+/// The last epoch that was published.
+pub const EPOCH: &str = "tidewater_epoch";
 /// Seconds from cutting an epoch to publishing its deltas.
 pub const EPOCH_SECONDS: &str = "tidewater_epoch_seconds";
 /// Epochs cut and not yet published.
@@ -35,12 +37,16 @@ pub const EPOCH_LAG: &str = "tidewater_epoch_lag";
 pub const DELTAS: &str = "tidewater_deltas_total";
 /// Bytes of events waiting to be taken into an epoch.
 pub const INGEST_QUEUE_BYTES: &str = "tidewater_ingest_queue_bytes";
+/// 1 while the log waits for room on the disk: someone has to act.
+pub const LOG_WAITING: &str = "tidewater_log_waiting";
 /// Bytes appended to the log.
 pub const LOG_BYTES: &str = "tidewater_log_bytes_total";
 /// Seconds one fsync of the log took.
 pub const LOG_SYNC_SECONDS: &str = "tidewater_log_sync_seconds";
 /// Bytes of memory in use, as the memory limit counts them.
 pub const MEMORY_BYTES: &str = "tidewater_memory_bytes";
+/// The limit on those bytes, above which no more events are taken; 0 if there is none.
+pub const MEMORY_LIMIT_BYTES: &str = "tidewater_memory_limit_bytes";
 /// Identifiers known.
 pub const IDENTIFIERS: &str = "tidewater_identifiers";
 /// Profiles.
@@ -75,7 +81,9 @@ pub const SINK_DOWN: &str = "tidewater_sink_down";
 pub const CHECKPOINT_BYTES: &str = "tidewater_checkpoint_bytes_total";
 /// From the cut of a checkpoint's epoch until it counts, in seconds.
 pub const CHECKPOINT_SECONDS: &str = "tidewater_checkpoint_seconds";
-/// The epoch of the last checkpoint.
+/// 1 while the last attempt at a checkpoint has failed.
+pub const CHECKPOINT_FAILING: &str = "tidewater_checkpoint_failing";
+/// The epoch of the last checkpoint, also of one that an earlier process made; 0 if there is none.
 pub const CHECKPOINT_EPOCH: &str = "tidewater_checkpoint_epoch";
 /// Times a subscriber fell behind and got a new snapshot.
 pub const SUBSCRIBERS_LAGGED: &str = "tidewater_subscribers_lagged_total";
@@ -91,13 +99,20 @@ pub fn describe() {
     describe_counter!(BAD_NUMBERS, Unit::Count, "values that read as null because they are no number");
     describe_counter!(LONG_IDENTIFIERS, Unit::Count, "identifier values too long to be used");
     describe_counter!(EPOCHS, Unit::Count, "epochs cut");
+    describe_gauge!(EPOCH, Unit::Count, "the last epoch that was published");
     describe_histogram!(EPOCH_SECONDS, Unit::Seconds, "from cutting an epoch to publishing its deltas");
     describe_gauge!(EPOCH_LAG, Unit::Count, "epochs cut and not yet published");
     describe_counter!(DELTAS, Unit::Count, "membership deltas published");
     describe_gauge!(INGEST_QUEUE_BYTES, Unit::Bytes, "events waiting to be taken into an epoch");
+    describe_gauge!(LOG_WAITING, Unit::Count, "1 while the log waits for room on the disk");
     describe_counter!(LOG_BYTES, Unit::Bytes, "bytes appended to the log");
     describe_histogram!(LOG_SYNC_SECONDS, Unit::Seconds, "one fsync of the log");
     describe_gauge!(MEMORY_BYTES, Unit::Bytes, "memory in use, as the memory limit counts it");
+    describe_gauge!(
+        MEMORY_LIMIT_BYTES,
+        Unit::Bytes,
+        "above which no more events are taken; 0 if there is none"
+    );
     describe_gauge!(IDENTIFIERS, Unit::Count, "identifiers known");
     describe_gauge!(PROFILES, Unit::Count, "profiles");
     describe_gauge!(MERGES, Unit::Count, "merges of two clusters");
@@ -115,6 +130,7 @@ pub fn describe() {
     describe_gauge!(SINK_DOWN, Unit::Count, "1 while a sink is parked or failed, by sink");
     describe_counter!(CHECKPOINT_BYTES, Unit::Bytes, "bytes of state files written for checkpoints");
     describe_histogram!(CHECKPOINT_SECONDS, Unit::Seconds, "from a checkpoint's epoch until it counts");
+    describe_gauge!(CHECKPOINT_FAILING, Unit::Count, "1 while the last attempt at a checkpoint has failed");
     describe_gauge!(CHECKPOINT_EPOCH, Unit::Count, "the epoch of the last checkpoint");
     describe_counter!(SUBSCRIBERS_LAGGED, Unit::Count, "times a subscriber fell behind");
 }
@@ -160,11 +176,15 @@ pub(crate) struct Metrics {
     pub(crate) subscribers_lagged: Tally,
     epoch_seconds: Histogram,
     log_sync_seconds: Histogram,
+    pub(crate) epoch: Gauge,
     pub(crate) epoch_lag: Gauge,
+    pub(crate) log_waiting: Gauge,
     pub(crate) ingest_queue_bytes: Gauge,
     pub(crate) memory_bytes: Gauge,
+    pub(crate) memory_limit_bytes: Gauge,
     pub(crate) checkpoint_bytes: Tally,
     pub(crate) checkpoint_epoch: Gauge,
+    pub(crate) checkpoint_failing: Gauge,
     checkpoint_seconds: Histogram,
 }
 
@@ -192,11 +212,15 @@ impl Metrics {
             subscribers_lagged: counter(SUBSCRIBERS_LAGGED),
             epoch_seconds: histogram(EPOCH_SECONDS),
             log_sync_seconds: histogram(LOG_SYNC_SECONDS),
+            epoch: gauge(EPOCH),
             epoch_lag: gauge(EPOCH_LAG),
+            log_waiting: gauge(LOG_WAITING),
             ingest_queue_bytes: gauge(INGEST_QUEUE_BYTES),
             memory_bytes: gauge(MEMORY_BYTES),
+            memory_limit_bytes: gauge(MEMORY_LIMIT_BYTES),
             checkpoint_bytes: counter(CHECKPOINT_BYTES),
             checkpoint_epoch: gauge(CHECKPOINT_EPOCH),
+            checkpoint_failing: gauge(CHECKPOINT_FAILING),
             checkpoint_seconds: histogram(CHECKPOINT_SECONDS),
         }
     }

@@ -74,7 +74,17 @@ async fn sample(shared: &Arc<Shared>) {
     let metrics = &shared.metrics;
     metrics.memory_bytes.set(memory as f64);
     metrics.ingest_queue_bytes.set(shared.intake.queued_bytes() as f64);
-    metrics.epoch_lag.set(shared.progress.epochs().lag() as f64);
+    let epochs = shared.progress.epochs();
+    metrics.epoch.set(epochs.published as f64);
+    metrics.epoch_lag.set(epochs.lag() as f64);
+    metrics.memory_limit_bytes.set(limit.unwrap_or(0) as f64);
+    let is = |condition: bool| f64::from(u8::from(condition));
+    metrics.log_waiting.set(is(shared.trouble.log().is_some()));
+    if let Some(checkpoints) = &shared.checkpoints {
+        let status = checkpoints.status();
+        metrics.checkpoint_epoch.set(status.epoch as f64);
+        metrics.checkpoint_failing.set(is(status.trouble.is_some()));
+    }
     if let Some(stats) = stats {
         metrics.state(&stats, shared.names.segments());
     }

@@ -124,7 +124,7 @@ impl Opening {
         let (known, behind) = known(state.reader(), &stored, &sinks, last)?;
         let history = History { state: state.reader(), stored: &stored, key: state.meta().key, workers: 1 };
         let mut found = find(&history, &checkpoints, &known, last, first)?;
-        let corrections = corrections(&history, behind.into_iter())?;
+        let corrections = corrections(&history, behind.iter().cloned())?;
         if let Some(usable) = &found.usable {
             let is_there = |name: &String| usable.delivered.contains(name) && !corrections.contains_key(name);
             for (_, sink) in sinks.iter_mut().filter(|(name, _)| is_there(name)) {
@@ -150,6 +150,11 @@ impl Opening {
             checkpoints.keep(&found.all)?;
         }
         found.taken = checkpoints.state_epochs()?.into_iter().collect();
+        for (name, has) in behind {
+            if let (Some(sink), true) = (sinks.get(&name), corrections.contains_key(&name)) {
+                sink.letters.corrected(has, changeover)?;
+            }
+        }
         // After the log was opened to be written, since that is what cuts an unfinished entry off.
         let log_reader = state.reader().log(from)?;
         Ok(OpenState {
@@ -192,7 +197,7 @@ impl Opening {
         let (letters, cut) = state.open_dead_letters(name, options)?;
         report("dead letters", cut);
         let has = outbox.span().through;
-        Ok(OpenSink { acks, outbox, letters: Letters::on_disk(letters)?, has })
+        Ok(OpenSink { acks, outbox, letters: Letters::on_disk(letters, acknowledged)?, has })
     }
 }
 

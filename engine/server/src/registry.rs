@@ -5,6 +5,7 @@ mod webhook;
 use std::{
     cell::RefCell,
     collections::HashMap,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -39,6 +40,8 @@ type Mistakes = Vec<PipelineError>;
 pub struct Checks {
     /// The sinks by the file that they write.
     files: RefCell<HashMap<PathBuf, String>>,
+    /// The sources by the address that they listen at.
+    listeners: RefCell<Vec<(SocketAddr, String)>>,
 }
 
 impl Checks {
@@ -50,8 +53,18 @@ impl Checks {
         };
         match checked {
             Err(mistakes) => mistakes,
-            Ok(()) => self.written_twice(spec).into_iter().collect(),
+            Ok(()) => self.written_twice(spec).into_iter().chain(self.listened_at_twice(spec)).collect(),
         }
+    }
+
+    /// Of two listeners at one address the second can't be opened.
+    fn listened_at_twice(&self, spec: &ConnectorSpec) -> Option<PipelineError> {
+        let address = listens_at(spec)?;
+        let mut listeners = self.listeners.borrow_mut();
+        let other = listeners.iter().find(|(other, _)| overlap(*other, address));
+        let error = other.map(|(_, other)| taken(spec, &format!("source `{other}`")));
+        listeners.push((address, spec.name().to_owned()));
+        error
     }
 
     /// Of two sinks on one file each would cut off what the other wrote: it is behind all that it knows of.
@@ -67,6 +80,42 @@ impl Checks {
         let error = spec.value_error("path", message);
         Some(error.with_hint("give each sink a file of its own"))
     }
+}
+
+/// Checks the sources of a file that has no other mistake against `admin`, which is no connector.
+///
+/// # Errors
+/// Those that listen where `admin` does.
+pub fn check_admin(pipeline: &Pipeline) -> Result<(), PipelineErrors> {
+    // A host's name is looked up when it is needed, not before.
+    let admin = pipeline.admin_listen().and_then(|address| address.parse::<SocketAddr>().ok());
+    let is_taken = |spec: &&ConnectorSpec| {
+        admin.zip(listens_at(spec)).is_some_and(|(admin, address)| overlap(admin, address))
+    };
+    let errors = pipeline.sources().iter().filter(is_taken).map(|spec| taken(spec, "`admin`")).collect();
+    PipelineErrors::from_errors(errors).map_or(Ok(()), Err)
+}
+
+/// The address that a source listens at, if it is one that listens.
+fn listens_at(spec: &ConnectorSpec) -> Option<SocketAddr> {
+    match (spec.role(), spec.kind()) {
+        (ConnectorRole::Source, "http") => config(spec).ok().map(|config: HttpSourceConfig| config.listen),
+        _ => None,
+    }
+}
+
+/// Whether only one can listen: whoever listens at all of a machine's addresses is at each of them. Port 0 is any that is free.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let everywhere = |address: SocketAddr| address.ip().is_unspecified();
+    one.port() != 0
+        && one.port() == other.port()
+        && one.is_ipv4() == other.is_ipv4()
+        && (one.ip() == other.ip() || everywhere(one) || everywhere(other))
+}
+
+fn taken(spec: &ConnectorSpec, by: &str) -> PipelineError {
+    let message = format!("source `{}` listens at the same address as {by}", spec.name());
+    spec.value_error("listen", message).with_hint("give each a port of its own")
 }
 
 /// The pipeline's sources and sinks by their names, ready to be given to an engine.

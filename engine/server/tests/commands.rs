@@ -119,6 +119,42 @@ fn two_sinks_on_one_file_are_a_mistake_however_it_is_written() {
 }
 
 #[test]
+fn two_listeners_at_one_address_are_a_mistake() {
+    let place = Place::new();
+    let write = |admin: &str, first: &str, second: &str| {
+        let source = |name, listen| format!("\n  {name}: {{ type: http, write_keys: [wk]{listen} }}");
+        let sources = format!("sources:{}{}", source("web", first), source("again", second));
+        place.write("tidewater.yaml", &format!("{admin}{}", PIPELINE.replace("sources:", &sources)));
+    };
+    let again = "source `again` listens at the same address as source `web`";
+    for (first, second, at) in [
+        (", listen: 127.0.0.1:7", ", listen: 127.0.0.1:7", "tidewater.yaml:6:50: "),
+        (", listen: 127.0.0.1:7", ", listen: 0.0.0.0:7", "tidewater.yaml:6:50: "),
+        (", listen: 127.0.0.1:8000", "", "tidewater.yaml:6:3: "),
+        ("", "", "tidewater.yaml:6:3: "),
+    ] {
+        write("", first, second);
+        assert_fails(&place.run(&["validate"]), 1, &[at, again, "give each a port of its own"]);
+        assert_fails(&place.run(&["run"]), 78, &[at, again]);
+    }
+    let web = "source `web` listens at the same address as `admin`";
+    for admin in ["127.0.0.1:7", "0.0.0.0:7"] {
+        write(&format!("admin: {{ listen: {admin} }}"), ", listen: 127.0.0.1:7", "");
+        assert_fails(&place.run(&["validate"]), 1, &["tidewater.yaml:5:48: ", web]);
+        assert_fails(&place.run(&["run"]), 78, &[web]);
+    }
+    let free = ", listen: 127.0.0.1:0";
+    for (admin, first, second) in [
+        ("127.0.0.1:0", free, free),
+        ("127.0.0.1:7", ", listen: 127.0.0.2:7", ", listen: 127.0.0.1:8"),
+        ("localhost:7", ", listen: 127.0.0.1:7", ", listen: '[::1]:7'"),
+    ] {
+        write(&format!("admin: {{ listen: '{admin}' }}"), first, second);
+        assert_success(&place.run(&["validate"]));
+    }
+}
+
+#[test]
 fn what_a_connector_without_keys_is_given_is_said() {
     let place = Place::new();
     place
@@ -129,12 +165,16 @@ fn what_a_connector_without_keys_is_given_is_said() {
 #[test]
 fn a_url_is_shown_without_what_is_secret_in_it() {
     let place = Place::new();
-    for url in ["https://u:hunter2@example.com/hook", "https://example.com/hook?key=hunter2"] {
+    for url in [
+        "https://u:hunter2@example.com/hook",
+        "https://example.com/hook?key=hunter2",
+        "https://example.com/hunter2/hook",
+    ] {
         let sink = format!("  hook: {{ type: webhook, url: \"{url}\", oops: 1 }}\n");
         place.write("tidewater.yaml", &format!("{PIPELINE}{sink}"));
         for command in ["validate", "plan", "run"] {
             let said = stderr(&place.run(&[command]));
-            assert!(said.contains("unknown key `oops`") && said.contains("example.com/hook"), "{said}");
+            assert!(said.contains("unknown key `oops`") && said.contains("example.com/"), "{said}");
             assert!(!said.contains("hunter2"), "{said}");
         }
     }
@@ -156,6 +196,11 @@ fn a_secret_that_is_set_to_nothing_does_not_turn_signing_off() {
     assert_success(
         &place.command(&["validate"]).env("HOOK", "whsec_MDEyMzQ1Njc4OWFiY2RlZg==").output().unwrap(),
     );
+    // Nor is nothing a key.
+    let hook = "  hook:\n    type: webhook\n    url: https://example.com/\n    secret: whsec_${HOOK}\n";
+    place.write("tidewater.yaml", &format!("{PIPELINE}{hook}"));
+    let done = place.command(&["validate"]).env("HOOK", "").output().unwrap();
+    assert_fails(&done, 1, &["tidewater.yaml:28:", "is empty: anybody could sign with it"]);
 }
 
 #[test]

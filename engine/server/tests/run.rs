@@ -230,6 +230,7 @@ fn options_of_a_log_are_refused_where_there_is_none() {
         ("--log-keep", "1d"),
         ("--log-keep-bytes", "1GiB"),
         ("--log-file-bytes", "1MiB"),
+        ("--quarantine-bytes", "1MiB"),
         ("--log-store", "s3://logs/shop"),
     ];
     let run = |options: &[(&str, &str)]| {
@@ -238,13 +239,14 @@ fn options_of_a_log_are_refused_where_there_is_none() {
         place.run(&words)
     };
     for option in options {
-        let expected =
-            format!("the pipeline has no `state`, so there is no log and no checkpoint for {}\n", option.0);
+        let expected = format!(
+            "the pipeline has no `state`, so no log, checkpoint or quarantine is kept that could need {}\n",
+            option.0
+        );
         assert_fails(&run(&[option]), 78, &[&expected]);
     }
-    let all =
-        "for --rebuild, --checkpoint-every, --log-keep, --log-keep-bytes, --log-file-bytes, --log-store\n";
-    assert_fails(&run(&options), 78, &[all]);
+    let all = options.map(|(name, _)| name).join(", ");
+    assert_fails(&run(&options), 78, &[&format!("that could need {all}\n")]);
     assert!(!place.path("deltas.ndjson").exists());
 }
 
@@ -272,6 +274,9 @@ fn how_large_an_event_may_be_is_up_to_its_source() {
     assert_success(&place.run(&["run"]));
     assert_eq!(stdout(&place.run(&["export", "events"])).lines().count(), 1);
     assert_eq!(place.export("quarantine")[0]["reason"], "too_large");
+    // It is there as a whole, however small its source's limit was.
+    assert_eq!(stdout(&place.run(&["redrive"])), "1 accepted, 0 duplicates, 0 refused again\n");
+    assert_eq!(stdout(&place.run(&["export", "events"])), place.read("events.ndjson"));
 }
 
 #[test]

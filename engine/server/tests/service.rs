@@ -69,8 +69,20 @@ fn the_admin_listener_tells_metrics_and_health() {
     for name in ["events", "events_duplicate", "epochs", "deltas", "log_bytes"] {
         assert!(value(&format!("tidewater_{name}_total{label}")) > 0.0, "{name}");
     }
-    for name in ["identifiers", "profiles", "memory_bytes", "epoch_seconds_count", "log_sync_seconds_count"] {
+    let above = [
+        "identifiers",
+        "profiles",
+        "memory_bytes",
+        "memory_limit_bytes",
+        "epoch",
+        "epoch_seconds_count",
+        "log_sync_seconds_count",
+    ];
+    for name in above {
         assert!(value(&format!("tidewater_{name}{label}")) > 0.0, "{name}");
+    }
+    for name in ["log_waiting", "checkpoint_failing", "checkpoint_epoch"] {
+        assert!(value(&format!("tidewater_{name}{label}")) >= 0.0, "{name}");
     }
     assert!(value("tidewater_events_quarantined_total{pipeline=\"tidewater\",reason=\"bad_json\"}") > 0.0);
     assert!(value("tidewater_segment_members{pipeline=\"tidewater\",segment=\"prospect\"}") > 0.0);

@@ -179,6 +179,15 @@ impl DeadLetters {
         self.write(Entry::Superseded(ids.iter().copied().collect(), epoch))
     }
 
+    /// Notes, durably, that what was to take the place of these letters will not come.
+    ///
+    /// # Errors
+    ///
+    /// As [`mark`](Self::mark).
+    pub fn restore(&mut self, ids: &BTreeSet<u64>) -> Result<(), StorageError> {
+        self.write(Entry::Restored(ids.iter().copied().collect()))
+    }
+
     /// Takes letters out, durably: they have been delivered, or are to be dropped.
     ///
     /// # Errors

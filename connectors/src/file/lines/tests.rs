@@ -54,13 +54,14 @@ fn read(
 }
 
 /// What a plain split gives.
-fn expected(text: &[u8], max: usize) -> Vec<Event> {
+fn expected(text: &[u8], max: usize, kept: usize) -> Vec<Event> {
     text.split(|byte| *byte == b'\n')
         .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
         .filter(|line| !line.trim_ascii().is_empty())
         .map(|line| {
             let large = (line.len() > max).then_some(line.len() as u64);
-            (line[..line.len().min(max)].to_vec(), large)
+            let is_whole = line.len() <= kept.max(max);
+            (line[..if is_whole { line.len() } else { max }].to_vec(), large)
         })
         .collect()
 }
@@ -72,11 +73,12 @@ proptest! {
         text in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b' '), Just(b'a'), Just(b'b')], 0..300),
         sizes in proptest::collection::vec(1usize..40, 1..6),
         max in 3usize..20,
+        kept_bytes in 0usize..60,
         max_events in 1usize..8,
     ) {
-        let limits = BatchLimits { max_events, max_bytes: 60, max_event_bytes: max };
+        let limits = BatchLimits { max_events, max_bytes: 60, max_event_bytes: max, kept_bytes };
         let (events, resumes) = read(&text, 0, &sizes, &limits);
-        prop_assert_eq!(&events, &expected(&text, max));
+        prop_assert_eq!(&events, &expected(&text, max, kept_bytes));
         for (count, offset) in resumes {
             let (rest, _) = read(&text, offset as usize, &sizes, &limits);
             prop_assert_eq!(&rest[..], &events[count..]);
@@ -86,14 +88,24 @@ proptest! {
 
 #[test]
 fn carriage_returns_and_a_byte_order_mark_are_no_part_of_an_event() {
-    let limits = BatchLimits { max_events: 9, max_bytes: 99, max_event_bytes: 4 };
+    let limits = BatchLimits { max_events: 9, max_bytes: 99, max_event_bytes: 4, kept_bytes: 9 };
     let (events, resumes) = read(b"\xef\xbb\xbfabcd\r\nef\r\n", 0, &[100], &limits);
     assert_eq!(events, [(b"abcd".to_vec(), None), (b"ef".to_vec(), None)]);
     assert_eq!(resumes, [(2, 13)]);
 }
 
 #[test]
-fn a_line_of_any_length_is_not_held() {
+fn a_long_line_that_is_kept_ends_before_its_line_break() {
+    let limits = BatchLimits { max_events: 9, max_bytes: 99, max_event_bytes: 4, kept_bytes: 9 };
+    for size in [1, 100] {
+        let (events, _) = read(b"abcdefgh\r\nabcdefghi\r\n", 0, &[size], &limits);
+        assert_eq!(events[0], (b"abcdefgh".to_vec(), Some(8)));
+        assert_eq!(events.len(), 2);
+    }
+}
+
+#[test]
+fn a_line_beyond_what_is_kept_is_not_held() {
     struct Endless(usize);
     impl Read for Endless {
         fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
@@ -103,7 +115,8 @@ fn a_line_of_any_length_is_not_held() {
             Ok(count)
         }
     }
-    let limits = BatchLimits { max_events: 9, max_bytes: 1 << 20, max_event_bytes: 1 << 10 };
+    let limits =
+        BatchLimits { max_events: 9, max_bytes: 1 << 20, max_event_bytes: 1 << 10, kept_bytes: 16 << 20 };
     let mut lines = Lines::new(0);
     let mut batch = RawEvents::new();
     let len = 100 << 20;

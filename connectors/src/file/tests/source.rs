@@ -188,7 +188,7 @@ async fn a_broken_tail_is_told_after_everything_before_it() {
 async fn a_huge_line_and_odd_bytes_get_through_to_the_engine() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.x");
-    let huge = vec![b'x'; 3 << 20];
+    let huge = vec![b'x'; 17 << 20];
     fs::write(&path, [&b"\xff\xfe\0\n"[..], &huge, b"\n{}\n"].concat()).unwrap();
     let recorder = Recorder::new();
     let mut source = FileSource::new(FileSourceConfig::new(path.to_str().unwrap()));
@@ -203,7 +203,7 @@ async fn a_huge_line_and_odd_bytes_get_through_to_the_engine() {
         .iter()
         .flat_map(|batch| (0..batch.events.len()).filter_map(|place| batch.events.oversized(place)))
         .collect();
-    assert_eq!(large, [3 << 20]);
+    assert_eq!(large, [17 << 20]);
     let len = fs::metadata(&path).unwrap().len();
     assert_eq!(recorder.last_progress(), Some((len, Some(len))));
 }

@@ -25,22 +25,22 @@ fn lines_are_split_trimmed_and_blank_ones_skipped() {
 }
 
 #[test]
-fn a_long_line_is_oversized_and_keeps_its_prefix() {
+fn a_long_line_is_oversized_and_keeps_its_prefix_or_all_of_it() {
     let mut events = RawEvents::new();
-    let limits = LineLimits { max_events: 100, max_event_bytes: 4 };
-    assert_eq!(events.push_lines_limited(b"abcd\nabcdefgh\nab\n", limits), 17);
+    let limits = LineLimits { max_events: 100, max_event_bytes: 4, kept_bytes: 7 };
+    assert_eq!(events.push_lines_limited(b"abcd\nabcdefgh\nab\nabcdefg\r\n", limits), 26);
     events.push_oversized(b"xy", 1 << 40);
     let got: Vec<&[u8]> = events.iter().collect();
-    assert_eq!(got, [&b"abcd"[..], b"abcd", b"ab", b"xy"]);
-    let large: Vec<Option<u64>> = (0..4).map(|index| events.oversized(index)).collect();
-    assert_eq!(large, [None, Some(8), None, Some(1 << 40)]);
+    assert_eq!(got, [&b"abcd"[..], b"abcd", b"ab", b"abcdefg", b"xy"]);
+    let large: Vec<Option<u64>> = (0..5).map(|index| events.oversized(index)).collect();
+    assert_eq!(large, [None, Some(8), None, Some(7), Some(1 << 40)]);
     check_padding(&events);
 }
 
 #[test]
 fn a_full_batch_leaves_the_rest_of_the_block() {
     let mut events = RawEvents::new();
-    let limits = LineLimits { max_events: 2, max_event_bytes: 100 };
+    let limits = LineLimits { max_events: 2, max_event_bytes: 100, kept_bytes: 100 };
     assert_eq!(events.push_lines_limited(b"a\n\nb\nc\n", limits), 5);
     assert_eq!(events.len(), 2);
     assert_eq!(events.push_lines_limited(b"c\n", limits), 0);

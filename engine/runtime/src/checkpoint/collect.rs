@@ -251,7 +251,6 @@ impl Collector {
         // So a start reads about twice what it must, and three times at the worst: just before the limit and just behind it.
         let rewrite = is_long || total - first >= first;
         self.metrics.checkpoint_bytes.add(status.written_bytes);
-        self.metrics.checkpoint_epoch.set(status.epoch as f64);
         self.control.done(status, rewrite);
         self.metrics.checkpoint_made(self.control.status().took);
     }

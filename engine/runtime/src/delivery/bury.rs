@@ -57,12 +57,9 @@ impl Delivery {
     pub(super) async fn deliver_letters(&mut self) -> bool {
         let mut backoff = Backoff::new(self.retry.clone());
         // An epoch that a crash has left without its acknowledgement is delivered once more, with what became a letter.
-        let acknowledged = match &self.acks {
-            Some(acks) => acks.latest().map_or(0, |latest| latest.epoch),
-            None => u64::MAX,
-        };
-        while self.handle.letters.is_due(acknowledged) {
-            let due = move |letters: &Letters| letters.due(acknowledged, RETRIED_AT_ONCE);
+        let delivered = self.handle.progress.borrow().delivered;
+        while self.handle.letters.is_due(delivered) {
+            let due = move |letters: &Letters| letters.due(delivered, RETRIED_AT_ONCE);
             let Some(letters) = on_letters(self.place(), due).await else { return false };
             for letter in letters {
                 match self.deliver_letter(&letter).await {

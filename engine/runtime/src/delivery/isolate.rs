@@ -129,9 +129,10 @@ impl Delivery {
         }
         let buried = refused.len();
         let is_doubtful = refused.iter().any(|refusal| refusal.is_doubtful);
+        // Marked before the acknowledgement, behind which nobody would think of them again.
         self.bury(refused).await
-            && self.acknowledge(batches, buried, position).await
             && (!is_doubtful || on_letters(self.place(), Letters::mark_doubtful).await.is_some())
+            && self.acknowledge(batches, buried, position).await
     }
 
     /// Whether some of these epochs has been taken, so that they can't be delivered as they are.

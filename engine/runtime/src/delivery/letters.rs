@@ -2,7 +2,8 @@
 //!
 //! A letter holds one delta. When a newer delta of the same segment and profile reaches the destination, or becomes a letter
 //! itself, the older one is superseded: delivered now, it would undo what is newer. So is one whose epoch is delivered once more
-//! after a crash, if it is taken then; until that epoch is acknowledged the letter is not due.
+//! after a crash, if it is taken then; until that epoch is acknowledged the letter is not due. What supersedes is noted before it
+//! is sent, since the answer may be lost; it counts once its epoch is acknowledged, since a changed pipeline may leave it out.
 
 mod inside;
 mod place;
@@ -81,23 +82,23 @@ impl Letters {
         Self { inside: Mutex::new(inside), counts }
     }
 
-    /// Those that are on disk.
-    pub(crate) fn on_disk(letters: DeadLetters) -> Result<Self, StorageError> {
+    /// Those that are on disk, of a sink that has acknowledged so much.
+    pub(crate) fn on_disk(letters: DeadLetters, acknowledged: u64) -> Result<Self, StorageError> {
         let all = letters.read(None)?;
         let on_disk = Self::new(Place::Disk(Box::new(letters)));
         let mut inside = on_disk.lock();
         for letter in all {
             let letter = letter?;
-            let mut of_epoch = 0;
-            match (letter.superseded_by, delta_of(&letter)) {
-                (None, Some(delta)) => {
-                    of_epoch = delta.epoch();
-                    inside.note(letter.id, &delta);
+            let by = letter.superseded_by;
+            let due = match delta_of(&letter).filter(|_| by.is_none_or(|by| by > acknowledged)) {
+                Some(delta) => inside.note(letter.id, &delta, by),
+                None => {
+                    inside.superseded.insert(letter.id);
+                    0
                 }
-                _ => _ = inside.superseded.insert(letter.id),
-            }
+            };
             if letter.is_marked {
-                inside.marked.insert(letter.id, of_epoch);
+                inside.marked.insert(letter.id, due);
             }
         }
         drop(inside);
@@ -117,6 +118,18 @@ impl Letters {
         self.lock().by_profile.is_empty()
     }
 
+    /// Takes note, durably, that these epochs are delivered next: older letters of the same are superseded.
+    pub(crate) fn supersede(&self, batches: &[Arc<DeltaBatch>]) -> Result<(), StorageError> {
+        let mut inside = self.lock();
+        batches.iter().try_for_each(|batch| inside.supersede(batch))
+    }
+
+    /// Takes note, durably, that no epoch between these comes any more: what is delivered at the second one makes up for them.
+    /// Of no effect if it is said again.
+    pub(crate) fn corrected(&self, has: u64, at: u64) -> Result<(), StorageError> {
+        self.lock().corrected(has, at)
+    }
+
     /// Takes note, durably, that the destination has got these epochs, but for what was refused since the last ones: older
     /// letters of the same are superseded, and those of these epochs, which an earlier life has left.
     pub(crate) fn taken(&self, batches: &[Arc<DeltaBatch>]) -> Result<(), StorageError> {
@@ -131,8 +144,8 @@ impl Letters {
     }
 
     /// Whether there is one to be delivered again, of the epochs up to this one: later ones are delivered once more themselves.
-    pub(crate) fn is_due(&self, acknowledged: u64) -> bool {
-        self.lock().marked.values().any(|epoch| *epoch <= acknowledged)
+    pub(crate) fn is_due(&self, delivered: u64) -> bool {
+        self.lock().marked.values().any(|due| *due <= delivered)
     }
 
     /// Marks letters: they are to be delivered again. How many they are.
@@ -145,8 +158,8 @@ impl Letters {
             Place::Memory(ring) => ring.change(&ids, |letter| letter.is_marked = true),
             Place::Closed(_) => return Err(closed()),
         }
-        let epochs = inside.epochs(&ids);
-        inside.marked.extend(epochs);
+        let due = inside.due(&ids);
+        inside.marked.extend(due);
         self.changed(&inside);
         Ok(ids.len() as u64)
     }
@@ -160,13 +173,19 @@ impl Letters {
     }
 
     /// The first letters that are to be delivered again of the epochs up to this one, at most so many.
-    pub(crate) fn due(&self, acknowledged: u64, most: usize) -> Result<Vec<StoredDeadLetter>, StorageError> {
-        let ids = {
+    pub(crate) fn due(&self, delivered: u64, most: usize) -> Result<Vec<StoredDeadLetter>, StorageError> {
+        let (ids, superseded) = {
             let inside = self.lock();
-            let due = inside.marked.iter().filter(|(_, epoch)| **epoch <= acknowledged);
-            due.map(|(id, _)| *id).take(most).collect()
+            let due = inside.marked.iter().filter(|(_, due)| **due <= delivered);
+            let ids: BTreeSet<u64> = due.map(|(id, _)| *id).take(most).collect();
+            let superseded: BTreeSet<u64> = ids.intersection(&inside.superseded).copied().collect();
+            (ids, superseded)
         };
-        self.read(Some(ids))
+        let mut letters = self.read(Some(ids))?;
+        // What was to supersede it has not come.
+        let is_live = |letter: &&mut StoredDeadLetter| !superseded.contains(&letter.id);
+        letters.iter_mut().filter(is_live).for_each(|letter| letter.superseded_by = None);
+        Ok(letters)
     }
 
     /// The letters of these numbers, or all.

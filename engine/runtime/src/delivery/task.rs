@@ -143,6 +143,9 @@ impl Delivery {
         {
             self.record(last.epoch(), before.position);
         }
+        if !self.supersede(&batches).await {
+            return false;
+        }
         let (mut began, mut first_failed_at) = (Instant::now(), self.clock.now());
         let most = self.sink.max_batches().max(1);
         while !batches.is_empty() {
@@ -186,10 +189,25 @@ impl Delivery {
                 // Something that it takes may have come since, which shows what is at fault. They are tried one by one, so it
                 // may be more than the sink wants in one call.
                 let room = most.max(PROBES).saturating_sub(batches.len());
-                batches.extend(self.handle.queue.more(room).await);
+                let more = self.handle.queue.more(room).await;
+                if !self.supersede(&more).await {
+                    return false;
+                }
+                batches.extend(more);
             }
         }
         true
+    }
+
+    /// Before these are sent: older letters of the same must not follow them, also if the answer is lost. False if that can't
+    /// be noted.
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "a sink can be sent, but not shared")]
+    async fn supersede(&mut self, batches: &[Arc<DeltaBatch>]) -> bool {
+        if self.handle.letters.is_current() {
+            return true;
+        }
+        let batches = batches.to_vec();
+        on_letters(self.place(), move |letters| letters.supersede(&batches)).await.is_some()
     }
 
     /// Delivers once.

@@ -244,10 +244,11 @@ fn blot(node: &Node, message: &str) -> String {
     secrets.iter().fold(message.to_owned(), |message, secret| message.replace(secret, "***"))
 }
 
-/// Whether a key is the name of something that should not be shown.
+/// Whether a key is the name of something that should not be shown. Of headers only the receiver knows which are secrets.
 pub(super) fn looks_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    ["key", "token", "secret", "passw", "credential", "auth"].iter().any(|word| key.contains(word))
+    key.ends_with("headers")
+        || ["key", "token", "secret", "passw", "credential", "auth"].iter().any(|word| key.contains(word))
 }
 
 /// Calls `visit` for every scalar under a key that looks like a secret's and that stands in the file itself.

@@ -2,6 +2,7 @@
 
 use regex::Regex;
 use tidewater_model::{BlockRule, IdentifierSpec, Normalize};
+use tidewater_operators::ingest::comparable;
 
 use super::{
     error::{ErrorKind, PipelineError, quoted},
@@ -15,10 +16,7 @@ const MAX_IDENTIFIERS: usize = 64;
 
 pub(super) fn read_identifiers(reader: &mut Reader, entries: &[Entry]) -> Vec<IdentifierSpec> {
     let section = Trail::Root.key("identifiers");
-    if let Some(entry) = entries.get(MAX_IDENTIFIERS) {
-        let message = format!("more than {MAX_IDENTIFIERS} identifiers");
-        reader.add(entry.key_span, &section, PipelineError::new(ErrorKind::Limit, message));
-    }
+    reader.at_most(MAX_IDENTIFIERS, entries, &section);
     entries.iter().filter_map(|entry| read_identifier(reader, entry, &section.key(&entry.key))).collect()
 }
 
@@ -50,7 +48,9 @@ fn read_identifier(reader: &mut Reader, entry: &Entry, trail: &Trail<'_>) -> Opt
     }
     if let Some(node) = fields.get("block") {
         const EXPECTED: &str = "a value or a `/regular expression/`";
-        spec.block = reader.definitions(node, &trail.key("block"), EXPECTED, read_block_rule);
+        spec.block = reader.definitions(node, &trail.key("block"), EXPECTED, |reader, node, trail, text| {
+            read_block_rule(reader, node, trail, text, &spec)
+        });
     }
     Some(spec)
 }
@@ -80,8 +80,18 @@ fn is_planned(normalize: &str) -> bool {
     keys::NORMALIZE_NOT_BUILT.contains(&normalize)
 }
 
-fn read_block_rule(reader: &mut Reader, node: &Node, trail: &Trail<'_>, text: &str) -> Option<BlockRule> {
+fn read_block_rule(
+    reader: &mut Reader,
+    node: &Node,
+    trail: &Trail<'_>,
+    text: &str,
+    spec: &IdentifierSpec,
+) -> Option<BlockRule> {
     let Some(pattern) = text.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) else {
+        if let Some(error) = without_effect(text, spec).filter(|_| !reader.is_stored) {
+            reader.add(node.span, trail, error);
+            return None;
+        }
         return Some(BlockRule::Exact(text.to_owned()));
     };
     match Regex::new(pattern) {
@@ -94,4 +104,32 @@ fn read_block_rule(reader: &mut Reader, node: &Node, trail: &Trail<'_>, text: &s
             None
         }
     }
+}
+
+/// Why no value can be this one: values are normalized before they are compared with rules, which stay as they are.
+fn without_effect(text: &str, spec: &IdentifierSpec) -> Option<PipelineError> {
+    let (message, instead) = match (with_flags(text), comparable(spec.normalize, text)) {
+        (Some(instead), _) => {
+            (format!("no flags can stand behind a regular expression, found {}", quoted(text)), instead)
+        }
+        (None, Some(instead)) if instead != text => {
+            let (name, value) = (quoted(&spec.name), quoted(text));
+            (format!("blocks nothing: {name} is normalized, so no value of it is {value}"), instead)
+        }
+        _ => return None,
+    };
+    let error = PipelineError::new(ErrorKind::InvalidValue, message);
+    Some(error.with_hint(format!("did you mean `{instead}`?")))
+}
+
+/// Of an expression that is written with flags, as other languages have them, the one that means the same here.
+fn with_flags(text: &str) -> Option<String> {
+    let (pattern, flags) = text.strip_prefix('/')?.rsplit_once('/')?;
+    if pattern.is_empty() || flags.is_empty() || !flags.chars().all(|flag| "gimsux".contains(flag)) {
+        return None;
+    }
+    // The others change nothing where one match is enough.
+    let flags: String = "imsx".chars().filter(|flag| flags.contains(*flag)).collect();
+    let flags = if flags.is_empty() { flags } else { format!("(?{flags})") };
+    Some(format!("/{flags}{pattern}/"))
 }

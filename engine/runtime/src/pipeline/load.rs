@@ -19,7 +19,7 @@ use super::{
 };
 
 /// The most workers of one process.
-pub(super) const MAX_WORKERS: usize = 64;
+pub(crate) const MAX_WORKERS: usize = 64;
 /// The shortest `id_key`, in bytes: the hash has 64 bits.
 const MIN_ID_KEY_BYTES: usize = 8;
 

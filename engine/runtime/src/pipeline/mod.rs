@@ -54,6 +54,7 @@ pub use connector::{ConnectorRole, ConnectorSpec};
 pub use definitions::{Connector, DEFINITIONS_FORMAT, Definitions, Identifier, Segment, Trait};
 pub use diff::{DefinitionChange, diff};
 pub use error::{ErrorKind, PipelineError, PipelineErrors};
+pub(crate) use load::MAX_WORKERS;
 pub use loader::{MAX_FILE_BYTES, PipelineLoader};
 pub use secret::{Environment, FixedEnvironment, MAX_SECRET_BYTES, Secret, SystemEnvironment};
 
@@ -94,8 +95,10 @@ impl Pipeline {
     /// Starts a pipeline in Rust.
     ///
     /// ```
-    /// use tidewater::pipeline::{Identifier, Pipeline, Trait};
-    /// use tidewater_model::Normalize;
+    /// use tidewater::{
+    ///     Normalize,
+    ///     pipeline::{Identifier, Pipeline, Trait},
+    /// };
     ///
     /// let pipeline = Pipeline::builder()
     ///     .identifier(Identifier::from_path("user_id", "userId"))
@@ -181,7 +184,7 @@ impl Pipeline {
     pub fn workers(&self) -> usize {
         self.workers.unwrap_or_else(|| {
             let usable = std::thread::available_parallelism().map_or(1, usize::from);
-            num_cpus::get_physical().min(usable).saturating_sub(1).clamp(1, load::MAX_WORKERS)
+            num_cpus::get_physical().min(usable).saturating_sub(1).clamp(1, MAX_WORKERS)
         })
     }
 

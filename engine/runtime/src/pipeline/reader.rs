@@ -79,6 +79,14 @@ impl Reader {
         }
     }
 
+    /// A section has a bound; the mistake stands at the first entry behind it.
+    pub(super) fn at_most(&mut self, most: usize, entries: &[Entry], section: &Trail<'_>) {
+        if let Some(entry) = entries.get(most) {
+            let message = format!("more than {most} {section}");
+            self.add(entry.key_span, section, PipelineError::new(ErrorKind::Limit, message));
+        }
+    }
+
     pub(super) fn wrong_type(&mut self, node: &Node, trail: &Trail<'_>, expected: &str) {
         let found = match &node.content {
             Content::Invalid => return,

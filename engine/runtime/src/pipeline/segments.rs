@@ -4,7 +4,7 @@ use tidewater_model::{
     IdentifierSpec, SegmentSpec,
     expr::{Predicate, parse_segment},
 };
-use tidewater_operators::ingest::comparable;
+use tidewater_operators::{ingest::comparable, plan::MAX_SEGMENTS};
 
 use super::{
     error::{ErrorKind, PipelineError, quoted},
@@ -24,6 +24,7 @@ pub(super) fn read_segments(
     identifiers: &[IdentifierSpec],
 ) -> (Vec<SegmentSpec>, Vec<String>) {
     let section = Trail::Root.key("segments");
+    reader.at_most(MAX_SEGMENTS, entries, &section);
     let mut predicates: Vec<Option<Predicate>> = Vec::with_capacity(entries.len());
     let (mut segments, mut texts) = (Vec::new(), Vec::new());
     for entry in entries {

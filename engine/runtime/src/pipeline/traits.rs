@@ -1,6 +1,7 @@
 //! The entries of `traits`.
 
 use tidewater_model::{Aggregate, EventFilter, Millis, Path, TraitSpec, Window, expr::parse_condition};
+use tidewater_operators::plan::MAX_TRAITS;
 
 use super::{
     error::{ErrorKind, PipelineError, quoted},
@@ -11,6 +12,7 @@ use super::{
 
 pub(super) fn read_traits(reader: &mut Reader, entries: &[Entry]) -> Vec<TraitSpec> {
     let section = Trail::Root.key("traits");
+    reader.at_most(MAX_TRAITS, entries, &section);
     entries.iter().filter_map(|entry| read_trait(reader, entry, &section.key(&entry.key))).collect()
 }
 

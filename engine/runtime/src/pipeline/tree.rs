@@ -9,8 +9,10 @@ use std::{
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 
 use super::{
+    connector::looks_secret,
     error::{ErrorKind, PipelineError, Report, quoted},
     source::{Position, SourceText, Span},
+    url,
 };
 
 /// Lists and mappings inside each other.
@@ -109,7 +111,7 @@ impl Scalar {
         match self.text.as_str() {
             _ if self.is_null() => "nothing".to_owned(),
             "" => "an empty text".to_owned(),
-            text => quoted(text),
+            text => quoted(&url::masked(text)),
         }
     }
 }
@@ -235,7 +237,13 @@ impl Builder<'_> {
         let error = PipelineError::new(kind, message).at(Some(self.source), Some(span), String::new());
         // There is no tree yet that says what is a secret, so a line that may hold one is not shown.
         let line = self.source.line(span.start.line).to_ascii_lowercase();
-        Box::new(if super::connector::looks_secret(&line) { error.without_snippet() } else { error })
+        let inside = |open: &Open| match &open.inside {
+            Inside::Map { key: Some((key, _)), .. } => looks_secret(key),
+            _ => false,
+        };
+        let is_secret =
+            looks_secret(&line) || ["headers", "url", "://"].iter().any(|word| line.contains(word));
+        Box::new(if is_secret || self.open.iter().any(inside) { error.without_snippet() } else { error })
     }
 
     fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Fault> {

@@ -1,4 +1,5 @@
-//! What may be secret in a URL that stands in the file itself: the user's name and password, and the query.
+//! What may be secret in a URL that stands in the file itself: the user's name and password, and all that is behind the
+//! host. Many services put a token into the path.
 
 use std::ops::Range;
 
@@ -25,29 +26,44 @@ pub(super) fn visit_secrets(node: &Node, visit: &mut impl FnMut(&str)) {
         for part in secret_parts(&scalar.text) {
             let text = &scalar.text[part];
             visit(text);
-            text.split([':', '&', '=']).for_each(&mut *visit);
+            text.split([':', '@', '/', '\\', '?', '#', '&', '=']).for_each(&mut *visit);
         }
     });
+}
+
+/// A text for a message: if it is a URL, without those parts.
+pub(super) fn masked(text: &str) -> String {
+    let mut masked = text.to_owned();
+    if looks_like_url("", text) {
+        secret_parts(text).rev().for_each(|part| masked.replace_range(part, "***"));
+    }
+    masked
 }
 
 fn visit_urls(node: &Node, key: &str, visit: &mut impl FnMut(&Scalar, Option<Span>)) {
     match &node.content {
         Content::List(items) => items.iter().for_each(|item| visit_urls(item, key, visit)),
         Content::Map(entries) => entries.iter().for_each(|entry| visit_urls(&entry.value, &entry.key, visit)),
-        // Without its scheme it is a mistake, and so all the more likely to be shown.
-        Content::Scalar(scalar)
-            if scalar.text.contains("://") || key.to_ascii_lowercase().contains("url") =>
-        {
-            visit(scalar, node.span);
-        }
+        Content::Scalar(scalar) if looks_like_url(key, &scalar.text) => visit(scalar, node.span),
         Content::Scalar(_) | Content::Invalid => {}
     }
 }
 
-fn secret_parts(url: &str) -> impl Iterator<Item = Range<usize>> {
-    let begin = url.find("://").map_or(0, |at| at + 3);
-    let query = url[begin..].find(['?', '#']).map(|at| begin + at);
-    // The last `@`, also behind a slash: a password that should have been escaped is one all the same.
-    let user = url[begin..query.unwrap_or(url.len())].rfind('@').map(|at| begin..begin + at);
-    user.into_iter().chain(query.map(|at| at + 1..url.len()))
+/// Without its scheme it is a mistake, and so all the more likely to be shown.
+fn looks_like_url(key: &str, text: &str) -> bool {
+    text.contains("://") || key.to_ascii_lowercase().contains("url")
+}
+
+/// In the order of the text.
+fn secret_parts(url: &str) -> impl DoubleEndedIterator<Item = Range<usize>> {
+    // A reference gives nothing away, also one to a file with slashes in its name.
+    let reference = if url.starts_with("${") { url.find('}').map_or(0, |at| at + 1) } else { 0 };
+    let begin = url.find("://").map_or(reference, |at| at + 3);
+    let behind = url[begin..].find(['/', '\\', '?', '#']).map(|at| begin + at);
+    let (user, rest) = match url[begin..].rfind('@').map(|at| begin + at) {
+        // A password that should have been escaped is one all the same; where the host begins is then anybody's guess.
+        Some(at) if behind.is_some_and(|behind| behind < at) => (None, Some(begin..url.len())),
+        at => (at.map(|at| begin..at), behind.map(|at| at + 1..url.len())),
+    };
+    user.into_iter().chain(rest)
 }

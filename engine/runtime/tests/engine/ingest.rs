@@ -376,6 +376,11 @@ async fn settings_that_make_no_sense_are_refused() {
         let error = Engine::builder(&pipeline()).settings(settings).start().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
     }
+    // As in a file.
+    for workers in [0, 65] {
+        let error = Engine::builder(&pipeline()).workers(workers).start().await.unwrap_err();
+        assert_eq!(error.to_string(), format!("{workers} workers: from 1 to 64 are possible"));
+    }
     let twice = Engine::builder(&pipeline())
         .sink("a", TestSink(SinkRecord::new()))
         .sink("a", TestSink(SinkRecord::new()));

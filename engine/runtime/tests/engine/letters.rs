@@ -164,6 +164,39 @@ async fn a_destination_that_comes_round_is_not_given_what_is_superseded() {
     }
 }
 
+/// The destination may have it already, under a name that it will not look at again.
+#[tokio::test]
+async fn a_letter_does_not_come_behind_something_newer_whose_answer_was_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let record = SinkRecord::new();
+    let clock = Arc::new(ManualClock::new(NOON));
+    let start = async || {
+        let builder = Engine::builder(&pipeline()).settings(eager()).clock(clock.clone());
+        builder.state(directory.path()).sink("sink", TestSink(record.clone())).start().await.unwrap()
+    };
+    record.poison("u0", refused());
+    let engine = start().await;
+    let pages: RawEvents = (0..2).map(|user| page(&format!("u{user}"), &format!("m{user}"))).collect();
+    let first = soon(engine.ingest_batch(pages)).await.unwrap().epoch;
+    until("one is a letter", || status(&engine).acknowledged_epoch == first).await;
+    record.poison.lock().unwrap().clear();
+    record.failures.store(u64::MAX, Ordering::SeqCst);
+    clock.advance(Millis(2 * 60 * 60_000));
+    let last = soon(engine.ingest(order("u2", "m2"))).await.unwrap().epoch;
+    until("it was tried", || record.failures.load(Ordering::SeqCst) < u64::MAX).await;
+    assert_eq!(soon(engine.retry_dead_letters("sink", DeadLetterFilter::All)).await.unwrap(), 1);
+    soon(engine.shutdown(Duration::from_millis(30))).await.unwrap();
+    drop(engine);
+    record.failures.store(0, Ordering::SeqCst);
+    let engine = start().await;
+    until("all is settled", || status(&engine).acknowledged_epoch == last).await;
+    until("there is no letter", || status(&engine).dead_letters == 0).await;
+    let deltas = record.deltas.lock().unwrap().clone();
+    let count = |change| deltas.iter().filter(|delta| delta.1 == "active" && delta.3 == change).count();
+    assert_eq!((count(tidewater::Change::Entered), count(tidewater::Change::Exited)), (1, 2), "{deltas:?}");
+    stop(&engine).await;
+}
+
 #[tokio::test]
 async fn one_that_is_refused_alone_waits_for_proof_that_others_are_taken() {
     for max_batches in [0, 1, 2] {

@@ -14,7 +14,7 @@ pub mod verify;
 
 use std::path::Path;
 
-use tidewater::pipeline::{Pipeline, PipelineErrors, PipelineLoader, SystemEnvironment};
+use tidewater::pipeline::{ConnectorSpec, Pipeline, PipelineErrors, PipelineLoader, SystemEnvironment};
 
 use crate::{
     exit::{Exit, Failure},
@@ -27,7 +27,10 @@ const DEFAULT_FILE: &str = "tidewater.yaml";
 /// Reads a pipeline file and checks all of it, connectors too.
 fn load(path: &Path) -> Result<Pipeline, PipelineErrors> {
     let checks = registry::Checks::default();
-    PipelineLoader::new(&SystemEnvironment).check_connectors(&|spec| checks.check(spec)).load_file(path)
+    let check = |spec: &ConnectorSpec| checks.check(spec);
+    let pipeline = PipelineLoader::new(&SystemEnvironment).check_connectors(&check).load_file(path)?;
+    registry::check_admin(&pipeline)?;
+    Ok(pipeline)
 }
 
 /// The threads that sources, sinks and the admin listener run on.

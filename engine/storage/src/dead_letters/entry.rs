@@ -76,6 +76,8 @@ pub(super) enum Entry {
     Superseded(Vec<u64>, u64),
     /// Delivered or dropped.
     Gone(Vec<u64>),
+    /// What was to take their place will not come.
+    Restored(Vec<u64>),
 }
 
 pub(super) fn encode(entry: &Entry) -> Result<Vec<u8>, StorageError> {

@@ -35,6 +35,9 @@ impl Index {
             Entry::Superseded(ids, epoch) => {
                 ids.iter().for_each(|id| self.note(*id, |note| note.superseded_by = Some(epoch)));
             }
+            Entry::Restored(ids) => {
+                ids.iter().for_each(|id| self.note(*id, |note| note.superseded_by = None))
+            }
             Entry::Gone(ids) => {
                 for id in ids {
                     if let Some(bytes) = self.live.remove(&id) {

@@ -48,7 +48,7 @@ fn read(letters: &DeadLetters) -> Vec<StoredDeadLetter> {
 
 proptest! {
     #[test]
-    fn it_holds_what_has_not_gone(steps in prop::collection::vec((0..8u8, 0..40u64), 1..120)) {
+    fn it_holds_what_has_not_gone(steps in prop::collection::vec((0..9u8, 0..40u64), 1..120)) {
         let files = SimFiles::new();
         let mut directory = Some(state(&files));
         let mut letters = open(directory.as_ref().unwrap(), 1 << 20);
@@ -77,6 +77,10 @@ proptest! {
                     ids.iter().for_each(|id| model.get_mut(id).unwrap().superseded_by = Some(number));
                 }
                 6 => {
+                    letters.restore(&ids).unwrap();
+                    ids.iter().for_each(|id| model.get_mut(id).unwrap().superseded_by = None);
+                }
+                7 => {
                     letters.remove(&ids).unwrap();
                     model.retain(|id, _| !ids.contains(id));
                 }

@@ -1,9 +1,12 @@
 //! One state directory of every format version ever released, opened from then on.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use super::*;
-use crate::{Ack, Appended, Filter, Manifest, NewRecord, QuarantineOptions, Record, StateFile};
+use crate::{
+    Ack, Appended, DeadLetterOptions, Filter, Manifest, NewBatch, NewDeadLetter, NewRecord, OutboxOptions,
+    Pushed, QuarantineOptions, Record, Span, StateFile, StoredDeadLetter,
+};
 
 /// A test runs in its package, wherever it was built: checkouts may share a cache.
 fn fixture(version: u32) -> PathBuf {
@@ -50,6 +53,75 @@ fn check(reader: &StateReader) {
         }
         assert_eq!(read, pieces(file.epoch));
     }
+    let found: Vec<_> = reader.dead_letters("ads").unwrap().map(Result::unwrap).collect();
+    let reason = |reason: &str| reason.to_owned();
+    let letters = [
+        StoredDeadLetter { is_marked: true, ..letter(1) },
+        StoredDeadLetter {
+            superseded_by: Some(8),
+            reason: reason("again"),
+            attempts: 4,
+            last_failed_at: Timestamp(9),
+            ..letter(2)
+        },
+        letter(3),
+        letter(5),
+    ];
+    assert_eq!(found, letters);
+}
+
+/// Of these epochs, the first one in one piece.
+const WAITING: [(u64, &[u8]); 2] = [(10, b"deltas"), (11, b"deltas in several pieces")];
+
+fn letter(epoch: u64) -> StoredDeadLetter {
+    StoredDeadLetter {
+        id: epoch,
+        epoch,
+        cause: "refused".to_owned(),
+        reason: "422".to_owned(),
+        attempts: 3,
+        first_failed_at: Timestamp(5),
+        last_failed_at: Timestamp(6),
+        superseded_by: None,
+        is_marked: false,
+        context: b"names".to_vec(),
+        bytes: vec![epoch as u8; 4],
+    }
+}
+
+/// What is left to be delivered to a sink, and what it would not take.
+fn write_deliveries(state: &StateDir) {
+    let options = OutboxOptions { piece_bytes: 8, ..OutboxOptions::default() };
+    let (mut outbox, _) = state.open_outbox("ads", options, 9).unwrap();
+    for (epoch, bytes) in WAITING {
+        let batch = NewBatch { after: epoch - 1, epoch, context: b"names", bytes };
+        assert_eq!(outbox.push(batch, false).unwrap(), Pushed::Queued);
+    }
+    outbox.quiet(11, 12).unwrap();
+    let synced = outbox.unsynced().sync().unwrap();
+    outbox.synced(synced);
+    let options = DeadLetterOptions { max_bytes: 1 << 20 };
+    let (mut letters, _) = state.open_dead_letters("ads", options).unwrap();
+    for epoch in 1..=5 {
+        let letter = letter(epoch);
+        let new = NewDeadLetter {
+            epoch,
+            cause: "refused",
+            reason: &letter.reason,
+            attempts: letter.attempts,
+            first_failed_at: letter.first_failed_at,
+            last_failed_at: letter.last_failed_at,
+            context: &letter.context,
+            bytes: &letter.bytes,
+        };
+        assert_eq!(letters.append(&new).unwrap(), Appended::Stored(epoch));
+    }
+    letters.sync().unwrap();
+    letters.mark(&BTreeSet::from([1, 2])).unwrap();
+    letters.failed(2, "again", 4, Timestamp(9)).unwrap();
+    letters.superseded(&BTreeSet::from([2, 3]), 8).unwrap();
+    letters.restore(&BTreeSet::from([3])).unwrap();
+    letters.remove(&BTreeSet::from([4])).unwrap();
 }
 
 /// The pieces of a checkpoint's state file: one that is empty, one that can't be compressed, one that can.
@@ -109,10 +181,9 @@ fn write_sample(path: &Path) {
         files.insert(0, checkpoints.write_state(epoch, append).unwrap());
         checkpoints.commit(&manifest(epoch, files.clone())).unwrap();
     }
+    write_deliveries(&state);
     drop((log, quarantine, acks, checkpoints, state));
     std::fs::remove_file(path.join("lock")).unwrap();
-    std::fs::remove_dir(path.join("outbox")).unwrap();
-    std::fs::remove_dir(path.join("dead_letters")).unwrap();
 }
 
 #[test]
@@ -130,6 +201,14 @@ fn every_released_version_opens() {
     assert_eq!(state.open_quarantine(QuarantineOptions::default()).unwrap().0.len(), 2);
     assert_eq!(state.open_acks("updates").unwrap().0.last().unwrap().epoch, 11);
     assert!(state.open_outbox("updates", Default::default(), 11).unwrap().0.is_empty());
+    let (mut outbox, cut) = state.open_outbox("ads", Default::default(), 9).unwrap();
+    assert_eq!((cut, outbox.span()), (None, Span { after: 9, through: 12 }));
+    for (epoch, bytes) in WAITING {
+        let batch = outbox.pop(epoch - 1).unwrap().unwrap();
+        assert_eq!((batch.epoch, &batch.context[..], &batch.bytes[..]), (epoch, &b"names"[..], bytes));
+    }
+    let options = DeadLetterOptions { max_bytes: 1 << 20 };
+    assert_eq!(state.open_dead_letters("ads", options).unwrap().0.len(), 4);
 }
 
 #[test]
@@ -137,7 +216,15 @@ fn this_release_still_writes_version_1_byte_for_byte() {
     let directory = tempfile::tempdir().unwrap();
     write_sample(directory.path());
     // State files are left out: another version of zstd may make something else of them, and of their lengths.
-    for name in ["meta", "quarantine/records", "acks/updates", "log/00000000000000000001.log"] {
+    let names = [
+        "meta",
+        "quarantine/records",
+        "acks/updates",
+        "log/00000000000000000001.log",
+        "outbox/ads/00000000000000000000",
+        "dead_letters/ads",
+    ];
+    for name in names {
         let written = std::fs::read(directory.path().join(name)).unwrap();
         assert_eq!(written, std::fs::read(fixture(1).join(name)).unwrap(), "{name}");
     }

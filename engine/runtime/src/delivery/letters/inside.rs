@@ -18,7 +18,7 @@ pub(super) struct Inside {
     pub(super) place: Place,
     /// By profile: what is to be superseded by what comes.
     pub(super) by_profile: HashMap<ProfileId, Vec<Key>>,
-    /// With the epoch that each is of.
+    /// With the epoch that is to be acknowledged before.
     pub(super) marked: BTreeMap<u64, u64>,
     pub(super) superseded: BTreeSet<u64>,
     /// They are to be tried once more when the epochs that they are of are acknowledged.
@@ -32,6 +32,8 @@ pub(super) struct Key {
     id: u64,
     epoch: u64,
     segment: String,
+    /// It is not to be tried again before this epoch is acknowledged.
+    due: u64,
 }
 
 impl Inside {
@@ -40,6 +42,9 @@ impl Inside {
             if let Some(id) = self.held(&refusal.delta) {
                 // The process died before it was acknowledged.
                 self.refused.insert(id);
+                if refusal.is_doubtful {
+                    self.doubtful.insert(id);
+                }
                 continue;
             }
             self.supersede(&refusal.delta)?;
@@ -47,7 +52,7 @@ impl Inside {
                 self.place.sync()?;
                 return Ok(Added::Full(place));
             };
-            self.note(id, &refusal.delta);
+            self.note(id, &refusal.delta, None);
             self.refused.insert(id);
             if refusal.is_doubtful {
                 self.doubtful.insert(id);
@@ -61,11 +66,15 @@ impl Inside {
         Ok(Added::All)
     }
 
-    pub(super) fn note(&mut self, id: u64, delta: &DeltaBatch) {
+    /// Notes a letter, and when it is due: not before what an earlier life has superseded it by is there or will never be.
+    pub(super) fn note(&mut self, id: u64, delta: &DeltaBatch, superseded_by: Option<u64>) -> u64 {
+        let epoch = delta.epoch();
+        let due = superseded_by.map_or(epoch, |by| by.max(epoch));
         for row in delta.iter() {
-            let key = Key { id, epoch: delta.epoch(), segment: row.segment().to_owned() };
+            let key = Key { id, epoch, segment: row.segment().to_owned(), due };
             self.by_profile.entry(row.profile()).or_default().push(key);
         }
+        due
     }
 
     /// The letters of the same profiles and segments as these deltas.
@@ -100,6 +109,35 @@ impl Inside {
         Ok(())
     }
 
+    /// Between these epochs nothing comes any more: what is delivered at the second one makes up for them. So their letters are
+    /// superseded by that, and what they were to supersede is not.
+    pub(super) fn corrected(&mut self, has: u64, at: u64) -> Result<(), StorageError> {
+        let is_left_out = |epoch: u64| has < epoch && epoch < at;
+        let keys = || self.by_profile.values().flatten();
+        let never = keys().filter(|key| is_left_out(key.epoch)).map(|key| key.id).collect();
+        let again = keys().filter(|key| !is_left_out(key.epoch) && is_left_out(key.due));
+        let again: BTreeMap<u64, u64> = again.map(|key| (key.id, key.epoch)).collect();
+        self.set_superseded(never, at)?;
+        if again.is_empty() {
+            return Ok(());
+        }
+        match &mut self.place {
+            Place::Disk(letters) => letters.restore(&again.keys().copied().collect())?,
+            // It knows of no earlier life.
+            Place::Memory(_) => {}
+            Place::Closed(_) => return Err(closed()),
+        }
+        for key in self.by_profile.values_mut().flatten() {
+            if again.contains_key(&key.id) {
+                key.due = key.epoch;
+            }
+        }
+        for (id, epoch) in again {
+            self.marked.entry(id).and_modify(|due| *due = epoch);
+        }
+        Ok(())
+    }
+
     fn set_superseded(&mut self, ids: BTreeSet<u64>, epoch: u64) -> Result<(), StorageError> {
         if ids.is_empty() {
             return Ok(());
@@ -114,13 +152,13 @@ impl Inside {
         Ok(())
     }
 
-    /// Of which epoch each of these is; 0 of those that are only to be dropped.
-    pub(super) fn epochs(&self, ids: &BTreeSet<u64>) -> BTreeMap<u64, u64> {
-        let mut epochs: BTreeMap<u64, u64> = ids.iter().map(|id| (*id, 0)).collect();
+    /// Which epoch is to be acknowledged before each of these is tried again; 0 for those that are only to be dropped.
+    pub(super) fn due(&self, ids: &BTreeSet<u64>) -> BTreeMap<u64, u64> {
+        let mut due: BTreeMap<u64, u64> = ids.iter().map(|id| (*id, 0)).collect();
         for key in self.by_profile.values().flatten() {
-            epochs.entry(key.id).and_modify(|epoch| *epoch = key.epoch);
+            due.entry(key.id).and_modify(|due| *due = key.due);
         }
-        epochs
+        due
     }
 
     fn drop_keys(&mut self, ids: &BTreeSet<u64>) {

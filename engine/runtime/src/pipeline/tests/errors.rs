@@ -201,9 +201,46 @@ fn identifiers() {
         WrongType,
         "expected `email`, `lowercase` or `trim`",
     );
-    let many: String =
-        (0..70).map(|n| format!("  {}i{n}: {{ from: a }}\n", if n == 64 { "‸" } else { "" })).collect();
+    let mark = |n: usize, at: usize| if n == at { "‸" } else { "" };
+    let many: String = (0..70).map(|n| format!("  {}i{n}: {{ from: a }}\n", mark(n, 64))).collect();
     check(&format!("identifiers:\n{many}"), &[(Limit, "more than 64 identifiers", "")]);
+    let many: String = (0..4_097).map(|n| format!("  {}t{n}: {{ count: a }}\n", mark(n, 4_096))).collect();
+    let who = "identifiers: { a: { from: a } }";
+    check(&format!("{who}\ntraits:\n{many}"), &[(Limit, "more than 4096 traits", "")]);
+    let many: String = (0..16_385).map(|n| format!("  {}s{n}: t > {n}\n", mark(n, 16_384))).collect();
+    let traits = "traits: { t: { count: a } }";
+    check(&format!("{who}\n{traits}\nsegments:\n{many}"), &[(Limit, "more than 16384 segments", "")]);
+}
+
+#[test]
+fn what_blocks_nothing_is_no_rule() {
+    check(
+        "identifiers:
+  email: { from: a, normalize: email, block: [‸Test@Example.com, test@example.com, 'NULL', /Test/] }
+  device: { from: b, block: ‸' d', normalize: trim }
+  user_id: { from: c, block: [‸/^dev-/i, ‸/a/b/g, ‸/x$$/misg, Test, /shop/u1, /] }
+",
+        &[
+            (
+                InvalidValue,
+                "blocks nothing: `email` is normalized, so no value of it is `Test@Example.com`",
+                "did you mean `test@example.com`?",
+            ),
+            (InvalidValue, "`device` is normalized, so no value of it is ` d`", "did you mean `d`?"),
+            (
+                InvalidValue,
+                "no flags can stand behind a regular expression, found `/^dev-/i`",
+                "did you mean `/(?i)^dev-/`?",
+            ),
+            (InvalidValue, "found `/a/b/g`", "did you mean `/a/b/`?"),
+            (InvalidValue, "found `/x$/misg`", "did you mean `/(?ims)x$/`?"),
+        ],
+    );
+    // A state that was made with such a rule still opens.
+    let mut stored = load("identifiers: { email: { from: a, normalize: email } }").definitions();
+    stored.identifiers[0].block = vec!["Test@Example.com".to_owned(), "/^dev-/i".to_owned()];
+    let opened = Pipeline::from_definitions(&stored).unwrap();
+    assert_eq!(opened.definitions(), stored);
 }
 
 #[test]

@@ -64,7 +64,7 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
-    /// Options that are about a log and checkpoints, where there are none.
+    /// Options that are about a log, checkpoints and a quarantine on disk, where there are none.
     fn check_state(&self, pipeline: &Pipeline) -> Result<(), Failure> {
         let options = [
             ("--rebuild", self.rebuild),
@@ -72,6 +72,7 @@ impl RunArgs {
             ("--log-keep", self.log_keep.is_some()),
             ("--log-keep-bytes", self.log_keep_bytes.is_some()),
             ("--log-file-bytes", self.log_file_bytes.is_some()),
+            ("--quarantine-bytes", self.quarantine_bytes.is_some()),
             ("--log-store", self.log_store.is_some()),
         ];
         let given = options.into_iter().filter(|(_, is_given)| *is_given).map(|(name, _)| name);
@@ -80,8 +81,9 @@ impl RunArgs {
             return Ok(());
         }
         let given = given.join(", ");
-        let message =
-            format!("the pipeline has no `state`, so there is no log and no checkpoint for {given}");
+        let message = format!(
+            "the pipeline has no `state`, so no log, checkpoint or quarantine is kept that could need {given}"
+        );
         Err(Failure::new(Exit::Config, message))
     }
 }
